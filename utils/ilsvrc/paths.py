@@ -1,0 +1,21 @@
+"""Where things are: the course's own folder and the user's cache."""
+
+import os
+from pathlib import Path
+
+import platformdirs
+
+ROOT = Path(__file__).resolve().parents[2]  # the repository: the course is installed in place (pip install -e)
+CHAPTERS = ROOT / "chapters"
+RESULTS = ROOT / "results"
+
+
+def cache() -> Path:
+    """Return the user's cache folder for decoded images, downloads and own runs (not created)."""
+    return platformdirs.user_cache_path("ilsvrc")
+
+
+def data_folder() -> Path | None:
+    """Return the folder that the environment variable ``ILSVRC_DATA`` names, or None."""
+    folder = os.environ.get("ILSVRC_DATA")
+    return Path(folder).expanduser() if folder else None
