@@ -1,0 +1,185 @@
+"""The one place that knows which backend runs: TensorFlow, JAX or PyTorch under Keras 3."""
+
+import functools
+import os
+import platform
+import subprocess
+
+import keras
+import numpy as np
+
+
+def name() -> str:
+    """Return the backend's name: "tensorflow", "jax" or "torch"."""
+    return keras.backend.backend()
+
+
+@functools.cache
+def _accelerator() -> str | None:
+    """Return the name of the first GPU that the backend sees, or None."""
+    if name() == "tensorflow":
+        import tensorflow as tf
+
+        gpus = tf.config.list_physical_devices("GPU")
+        if not gpus:
+            return None
+        return tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU")
+    if name() == "jax":
+        import jax
+
+        first = jax.devices()[0]
+        return None if first.platform == "cpu" else first.device_kind
+    import torch
+
+    return torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
+
+
+def on_cpu() -> bool:
+    """Return whether the backend computes on the processor, for want of a GPU."""
+    return _accelerator() is None
+
+
+def _processor() -> str:
+    """Return the processor's model, as the operating system calls it."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as info:
+            for line in info:
+                if line.startswith("model name"):
+                    return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def cores() -> int:
+    """Return how many processor cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def device() -> str:
+    """Return what the network runs on, for people: a GPU's name, or the processor and its cores."""
+    return _accelerator() or f"{_processor()}, {cores()} cores"
+
+
+def driver() -> str | None:
+    """Return the NVIDIA driver's version, or None where there is no such GPU."""
+    query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        return subprocess.run(query, capture_output=True, text=True, check=True).stdout.split()[0]
+    except (OSError, subprocess.CalledProcessError, IndexError):
+        return None
+
+
+def peak_memory() -> int | None:
+    """Return the most memory used so far, in bytes: the GPU's, else this process's (None unknown)."""
+    if not on_cpu():
+        if name() == "tensorflow":
+            import tensorflow as tf
+
+            return int(tf.config.experimental.get_memory_info("GPU:0")["peak"])
+        if name() == "jax":
+            import jax
+
+            return int(jax.devices()[0].memory_stats()["peak_bytes_in_use"])
+        import torch
+
+        return int(torch.cuda.max_memory_allocated())
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if platform.system() == "Darwin" else peak * 1024
+
+
+def precision() -> str:
+    """Return the dtype policy to train with: mixed bfloat16 where a GPU has it, else float32."""
+    if on_cpu():
+        return "float32"
+    if name() == "tensorflow":
+        import tensorflow as tf
+
+        gpu = tf.config.list_physical_devices("GPU")[0]
+        capability = tf.config.experimental.get_device_details(gpu).get("compute_capability", (0,))
+        return "mixed_bfloat16" if capability[0] >= 8 else "mixed_float16"
+    if name() == "torch":
+        import torch
+
+        return "mixed_bfloat16" if torch.cuda.is_bf16_supported() else "mixed_float16"
+    return "mixed_bfloat16"
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Return whether an error says that the device's memory ran out."""
+    text = f"{type(error).__name__} {error}"
+    signs = ("ResourceExhausted", "RESOURCE_EXHAUSTED", "OutOfMemory", "out of memory", "OOM")
+    return isinstance(error, MemoryError) or any(sign in text for sign in signs)
+
+
+def seed(number: int) -> None:
+    """Set the seeds of Python, NumPy and the backend, from which weights are drawn."""
+    keras.utils.set_random_seed(number)
+
+
+def reseed(model: keras.Model, number: int) -> None:
+    """Set every random generator inside a model (dropout, augmentation), so that an epoch repeats.
+
+    Args:
+        model: Any Keras model; sub-models are searched too.
+        number: From 0 to 2**32 - 1. Each generator gets a stream of its own, by its place in the model.
+    """
+    generators = {
+        id(layer.seed_generator): layer.seed_generator
+        for layer in model._flatten_layers()
+        if getattr(layer, "seed_generator", None) is not None
+    }
+    for place, generator in enumerate(generators.values()):
+        stream = np.random.SeedSequence([number, place]).generate_state(2)
+        generator.state.assign(stream.astype(generator.state.dtype))
+
+
+def value_and_grad(f):
+    """Return a function that gives f(x) and the gradient of f at x.
+
+    Args:
+        f: A function of one float tensor that returns a scalar tensor, written with `keras.ops`.
+
+    Returns:
+        A function of an array (converted to float32) that returns (value, gradient) as tensors of
+        the backend, the gradient in the shape of x. It is compiled on JAX and TensorFlow.
+    """
+    if name() == "tensorflow":
+        import tensorflow as tf
+
+        @tf.function
+        def both(x):
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                value = f(x)
+            return value, tape.gradient(value, x)
+
+        return lambda x: both(tf.convert_to_tensor(x, tf.float32))
+    if name() == "jax":
+        import jax
+
+        both = jax.jit(jax.value_and_grad(f))
+        return lambda x: both(keras.ops.convert_to_tensor(x, "float32"))
+    import torch
+
+    def both(x):
+        x = torch.as_tensor(np.asarray(x), dtype=torch.float32).requires_grad_()
+        value = f(x)
+        return value.detach(), torch.autograd.grad(value, x)[0]
+
+    return both
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Keras, NumPy and the backend."""
+    framework = __import__(name())
+    return {
+        "keras": keras.__version__,
+        name(): framework.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }
