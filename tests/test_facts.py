@@ -1,0 +1,101 @@
+"""The table of published numbers: cited, certain, and agreeing with sums done by hand."""
+
+import re
+
+import pandas as pd
+import pytest
+from ilsvrc import facts
+from ilsvrc.paths import ROOT
+
+BIBLIOGRAPHY = (ROOT / "book" / "references.bib").read_text(encoding="utf-8")
+CITED = set(re.findall(r"^@\w+\{([^,\s]+),", BIBLIOGRAPHY, flags=re.MULTILINE))
+
+
+def conv(size, kernel, channels, filters):
+    """Return (parameters, MACs) of a convolution whose output is size x size."""
+    weights = kernel * kernel * channels * filters
+    return weights + filters, size * size * weights
+
+
+def dense(inputs, outputs):
+    return inputs * outputs + outputs, inputs * outputs
+
+
+def total(layers):
+    return tuple(map(sum, zip(*layers, strict=True)))
+
+
+def test_every_fact_has_a_source_in_the_bibliography():
+    table = {key: facts.fact(key) for key in facts.keys()}
+    assert {fact.source for fact in table.values()} <= CITED
+    assert {fact.certainty for fact in table.values()} <= set(facts.CERTAINTIES)
+    assert [key for key, fact in table.items() if fact.value <= 0] == []
+
+
+def test_keys_of_the_bibliography_are_unique():
+    assert len(re.findall(r"^@\w+\{", BIBLIOGRAPHY, flags=re.MULTILINE)) == len(CITED)
+
+
+def test_every_row_is_cited():
+    tables = pd.concat([facts.challenge().source, facts.networks().source])
+    assert set(tables) | set(facts.networks().errors_source) <= CITED
+
+
+def test_an_unknown_key_names_the_nearest():
+    with pytest.raises(KeyError, match=r"alexnet\.parameters"):
+        facts.fact("alexnet.params")
+    with pytest.raises(KeyError, match=r"facts\.toml"):
+        facts.value("???")
+
+
+def test_alexnet_is_the_sum_of_its_layers():
+    # conv 2, 4 and 5 see one tower's channels
+    layers = [conv(55, 11, 3, 96), conv(27, 5, 48, 256), conv(13, 3, 256, 384)]
+    layers += [conv(13, 3, 192, 384), conv(13, 3, 192, 256)]
+    layers += [dense(6 * 6 * 256, 4096), dense(4096, 4096), dense(4096, 1000)]
+    parameters, macs = total(layers)
+    assert facts.value("alexnet.parameters") == parameters
+    assert facts.value("alexnet.macs") == pytest.approx(macs, rel=1e-3)
+    ten = parameters - dense(4096, 1000)[0] + dense(4096, 10)[0]
+    assert facts.value("alexnet.parameters_ten_classes") == ten
+    layers[1], layers[3:5] = conv(27, 5, 96, 256), [conv(13, 3, 384, 384), conv(13, 3, 384, 256)]
+    assert facts.value("alexnet_ungrouped.parameters") == total(layers)[0]
+    assert facts.value("alexnet_ungrouped.macs") == pytest.approx(total(layers)[1], rel=1e-3)
+
+
+def test_vgg16_is_the_sum_of_its_layers():
+    layers, channels = [], 3
+    for size, filters, depth in [(224, 64, 2), (112, 128, 2), (56, 256, 3), (28, 512, 3)]:
+        for _ in range(depth):
+            layers.append(conv(size, 3, channels, filters))
+            channels = filters
+    layers += [conv(14, 3, 512, 512)] * 3
+    layers += [dense(7 * 7 * 512, 4096), dense(4096, 4096), dense(4096, 1000)]
+    parameters, macs = total(layers)
+    assert facts.value("vgg16.parameters") == parameters
+    assert facts.value("vgg16.macs") == pytest.approx(macs, rel=1e-3)
+
+
+def test_the_challenge_has_one_winner_a_year_and_falls():
+    table = facts.challenge()
+    won = table[(table["rank"] == 1) & ~table.outside_data]
+    assert list(won.year) == list(range(2010, 2018))
+    assert won.top5_error.is_monotonic_decreasing
+    for _, entries in table[~table.outside_data].groupby("year"):
+        assert entries.top5_error.is_monotonic_increasing
+    assert facts.value("challenge.2012.top5_error") == 16.422
+
+
+def test_one_network_is_worse_than_the_teams_ensemble():
+    for network, year in [("alexnet", 2012), ("googlenet", 2014), ("resnet152", 2015)]:
+        single = facts.value(f"{network}.top5_error")
+        assert single > facts.value(f"challenge.{year}.top5_error")
+
+
+def test_networks_are_in_order_and_errors_in_percent():
+    table = facts.networks()
+    assert table.index.is_unique and table.year.is_monotonic_increasing
+    known = table.dropna(subset=["top1_error", "top5_error"])
+    assert (known.top1_error > known.top5_error).all()
+    assert known.top1_error.between(10, 50).all()
+    assert table.parameters.dtype.kind == "i"
