@@ -26,7 +26,7 @@ def total(layers):
 
 
 def test_every_fact_has_a_source_in_the_bibliography():
-    table = {key: facts.fact(key) for key in facts.keys()}
+    table = {key: facts.fact(key) for key in facts.names()}
     assert {fact.source for fact in table.values()} <= CITED
     assert {fact.certainty for fact in table.values()} <= set(facts.CERTAINTIES)
     assert [key for key, fact in table.items() if fact.value <= 0] == []

@@ -53,7 +53,7 @@ def _facts() -> dict[str, Fact]:
     return facts
 
 
-def keys() -> list[str]:
+def names() -> list[str]:
     """Return the names of all published numbers, sorted."""
     return sorted(_facts())
 
