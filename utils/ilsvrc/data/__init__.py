@@ -1,0 +1,242 @@
+"""Images to learn from: what there is, where it lies, and how it becomes arrays.
+
+``load`` is the one function that a chapter needs. It takes the embedded photographs, a data set of
+the catalogue, or any folder of class folders, and gives uint8 arrays.
+"""
+
+import os
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from .. import paths
+from . import photographs
+from .arrays import decoded
+from .catalogue import CATALOGUE, Entry, variants
+from .folders import scan
+from .photographs import open_photograph
+
+__all__ = ["CATALOGUE", "Dataset", "Entry", "find", "load", "open_photograph"]
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Images and labels, in the order of the classes: shuffle before training.
+
+    Attributes:
+        name: catalogue name, "photographs" or "folder".
+        title: what pages call it.
+        size: side of the images in pixels.
+        x_train: (N, size, size, 3) uint8, memory-mapped where it comes from files.
+        y_train: (N,) int32, 0 to the number of classes less one.
+        x_val: validation images, as `x_train`.
+        y_val: validation labels, as `y_train`.
+        class_names: human-readable names, in the order of the labels.
+        squashed: whether whole images were forced into squares, their proportions lost.
+        standin: True for the embedded photographs, whose accuracy compares with no paper's.
+        digest: SHA-256 over the names and bytes of the files that the images come from; the same on
+            every machine and at every size.
+        skipped: (file, what was wrong) of each file that could not be read.
+        credit: whose images these are.
+    """
+
+    name: str
+    title: str
+    size: int
+    x_train: np.ndarray = field(repr=False)
+    y_train: np.ndarray = field(repr=False)
+    x_val: np.ndarray = field(repr=False)
+    y_val: np.ndarray = field(repr=False)
+    class_names: list[str]
+    squashed: bool
+    standin: bool
+    digest: str
+    skipped: list[tuple[str, str]]
+    credit: str = field(repr=False)
+
+
+def load(
+    name: str = "photographs",
+    size: int = 64,
+    *,
+    images: int | None = None,
+    path: str | os.PathLike | None = None,
+    bad: str = "skip",
+    download: bool = False,
+    seed: int = 0,
+) -> Dataset:
+    """Return a data set as uint8 arrays.
+
+    Files are decoded once a size, with all cores, and then read back from the user's cache.
+
+    Args:
+        name: "photographs" (embedded, a stand-in), "imagenette" (whichever variant is there, the
+            best for `size` first), a name in `CATALOGUE`, or "folder" with `path`.
+        size: side of the images in pixels; the shorter side is scaled to it, the centre kept.
+        images: at most so many training images, as even over the classes as can be, drawn by
+            `seed`; None for all. Validation images are always all there.
+        path: the data set's own folder, or a folder that holds it. Without it, `ILSVRC_DATA` and
+            then the user's cache are looked at.
+        bad: what happens to files that are no readable image: "skip" (named in a warning and in
+            `Dataset.skipped`) or "raise".
+        download: fetch the data set when it is not there.
+        seed: draws the crops of the photographs, and the images that `images` keeps.
+
+    Raises:
+        ValueError: unknown name or option, a data set too small, or, with bad="raise", a bad file.
+        FileNotFoundError: the data set is not there; the message says how to get it.
+    """
+    if size < 1:
+        raise ValueError(f"size={size}: an image has at least one pixel a side.")
+    if bad not in ("skip", "raise"):
+        raise ValueError(f"bad={bad!r}: say 'skip' or 'raise'.")
+    if name == "photographs":
+        return _load_photographs(size, images, seed)
+    root, entry = _root(name, size, path)
+    listing = scan(root)
+    arrays = decoded(listing, size)
+    if arrays.skipped:
+        message = _complaint(root, arrays.skipped, len(listing.train) + len(listing.val))
+        if bad == "raise":
+            raise ValueError(message)
+        warnings.warn(message, stacklevel=2)
+    x_train, y_train = arrays.x_train, arrays.y_train
+    if images is not None and images < len(y_train):
+        chosen = _balanced(y_train, images, len(listing.class_names), seed)
+        x_train, y_train = x_train[chosen], y_train[chosen]
+    return Dataset(
+        name=entry.name,
+        title=entry.title,
+        size=size,
+        x_train=x_train,
+        y_train=y_train,
+        x_val=arrays.x_val,
+        y_val=arrays.y_val,
+        class_names=listing.class_names,
+        squashed=entry.squashed,
+        standin=False,
+        digest=arrays.digest,
+        skipped=arrays.skipped,
+        credit=entry.credit,
+    )
+
+
+def find(name: str, path: str | os.PathLike | None = None) -> Path | None:
+    """Return the folder of a data set, or None where it is not there.
+
+    Looked at, in this order: `path`, and nothing else when it is given; the folder that
+    ``ILSVRC_DATA`` names; the user's cache. Each may be the data set's own folder or hold it.
+
+    Args:
+        name: a name in `CATALOGUE`, or "imagenette" for whichever variant is there.
+        path: an explicit folder.
+
+    Raises:
+        ValueError: when no data set has that name.
+    """
+    return _find(variants(name), path)
+
+
+def _find(names: list[str], path: str | os.PathLike | None) -> Path | None:
+    places = [Path(path).expanduser()] if path else _places()
+    for place in places:
+        for name in names:
+            if (place / name).is_dir():
+                return place / name
+            if place.name == name and place.is_dir():
+                return place
+    return None
+
+
+def _places() -> list[Path]:
+    own = paths.data_folder()
+    return [*([own] if own else []), paths.cache() / "data"]
+
+
+def _root(name: str, size: int, path) -> tuple[Path, Entry]:
+    """Return the folder of a data set and what is known about it."""
+    if name == "folder":
+        if path is None:
+            raise ValueError('load("folder") needs path=, a folder of class folders.')
+        root = Path(path).expanduser()
+        if not root.is_dir():
+            raise FileNotFoundError(f"There is no folder {root}.")
+        return root, Entry("folder", root.resolve().name, f"images in {root.resolve().name}", 0)
+    names = variants(name, size)
+    root = _find(names, path)
+    if root is None:
+        raise FileNotFoundError(_missing(name, names, path))
+    return root, CATALOGUE[root.name]
+
+
+def _missing(name: str, names: list[str], path) -> str:
+    places = [Path(path).expanduser()] if path else _places()
+    looked = ", ".join(
+        f"{place}{'' if place.is_dir() else ' (no such folder)'}" for place in places
+    )
+    fetchable = [CATALOGUE[n] for n in names if CATALOGUE[n].url]
+    fetch = (
+        f"Fetch it ({fetchable[0].bytes / 2**20:,.0f} MiB): ilsvrc data fetch {fetchable[0].name}. "
+        if fetchable
+        else "It cannot be downloaded. "
+    )
+    return (
+        f"The data set {name!r} is not here. Looked in: {looked}. {fetch}"
+        "Or set ILSVRC_DATA=/your/folder to the folder that holds it. "
+        'Or work with the embedded photographs: load("photographs").'
+    )
+
+
+def _load_photographs(size: int, images: int | None, seed: int) -> Dataset:
+    classes = len(photographs.PHOTOGRAPHS)
+    most = photographs.TRAIN_CROPS * classes
+    if images is not None:
+        _enough(images, classes)
+    train = most if images is None else min(images, most)
+    val = photographs.VAL_CROPS * classes
+    x_train, y_train, x_val, y_val, digest = photographs.crops(size, train, val, seed)
+    return Dataset(
+        name="photographs",
+        title="Embedded photographs (a stand-in)",
+        size=size,
+        x_train=x_train,
+        y_train=y_train,
+        x_val=x_val,
+        y_val=y_val,
+        class_names=[photograph.name for photograph in photographs.PHOTOGRAPHS],
+        squashed=False,
+        standin=True,
+        digest=digest,
+        skipped=[],
+        credit=photographs.credit(),
+    )
+
+
+def _balanced(labels: np.ndarray, images: int, classes: int, seed: int) -> np.ndarray:
+    """Return the indices, in order, of `images` labels spread evenly over the classes.
+
+    A smaller number's choice lies within a larger number's; a class that runs out leaves its share
+    to the others.
+    """
+    _enough(images, classes)
+    shuffled = np.random.default_rng(seed).permutation(len(labels))
+    rank = np.empty(len(labels), int)
+    for label in range(classes):
+        of_class = shuffled[labels[shuffled] == label]
+        rank[of_class] = np.arange(len(of_class))
+    return np.sort(np.lexsort((labels, rank))[:images])
+
+
+def _enough(images: int, classes: int) -> None:
+    if images < classes:
+        raise ValueError(
+            f"images={images} is too few for {classes} classes: ask for {classes} or more."
+        )
+
+
+def _complaint(root: Path, skipped: list[tuple[str, str]], count: int) -> str:
+    named = "; ".join(f"{file} ({error})" for file, error in skipped[:5])
+    more = f"; and {len(skipped) - 5} more" if len(skipped) > 5 else ""
+    return f"{root}: {len(skipped)} of {count:,} files are no readable image: {named}{more}."

@@ -1,0 +1,144 @@
+"""What images lie in a folder, and of which class: folders of class folders, and Tiny ImageNet."""
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from .catalogue import IMAGENETTE_CLASSES
+
+VAL_SHARE = 0.2  # where a folder brings no split of its own
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The image files of a data set.
+
+    Attributes:
+        root: the folder that all paths start from.
+        class_ids: the class folders' names, in the order of the labels.
+        class_names: the classes' human-readable names, in the same order.
+        train: (path relative to root, label) of the training images.
+        val: the same for the validation images.
+    """
+
+    root: Path
+    class_ids: list[str]
+    class_names: list[str]
+    train: list[tuple[str, int]]
+    val: list[tuple[str, int]]
+
+
+def scan(root: Path) -> Listing:
+    """List a data set: Tiny ImageNet's layout, ``train/`` and ``val/``, or class folders alone.
+
+    Class folders without a split are split here: a fifth of each class, chosen by the files'
+    names, is for validation, so that a picture never changes sides when others are added.
+
+    Raises:
+        ValueError: when there is no usable data set; the message says what is missing.
+    """
+    if (root / "val" / "val_annotations.txt").is_file():
+        listing = _scan_tiny(root)
+    elif (root / "train").is_dir() or (root / "val").is_dir():
+        listing = _scan_split(root)
+    else:
+        listing = _scan_classes(root)
+    for split, files in [("training", listing.train), ("validation", listing.val)]:
+        counts = dict.fromkeys(range(len(listing.class_ids)), 0)
+        for _, label in files:
+            counts[label] += 1
+        refuse_empty(root, split, {listing.class_ids[label]: n for label, n in counts.items()})
+    return listing
+
+
+def refuse_empty(root: Path, split: str, counts: dict[str, int]) -> None:
+    """Raise a ValueError that names the classes without an image in a split."""
+    empty = [name for name, count in counts.items() if not count]
+    if empty:
+        raise ValueError(
+            f"{root}: no {split} image in {_few(empty)}. Each class needs at least one image to "
+            "train on and one to validate on: add images, or take the class folder away."
+        )
+
+
+def _scan_split(root: Path) -> Listing:
+    for split in ("train", "val"):
+        if not (root / split).is_dir():
+            raise ValueError(
+                f"{root} has no folder {split!r}. A data set is either train/ and val/ with one "
+                "folder a class in each, or class folders alone, which are then split here."
+            )
+    class_ids = _class_ids(root / "train")
+    strangers = sorted(set(_folders(root / "val")) - set(class_ids))
+    if strangers:
+        raise ValueError(f"{root / 'val'}: {_few(strangers)} has no folder of its name in train/.")
+    train, val = (
+        [
+            (path, label)
+            for label, name in enumerate(class_ids)
+            for path in _files(root, f"{split}/{name}")
+        ]
+        for split in ("train", "val")
+    )
+    return Listing(root, class_ids, [IMAGENETTE_CLASSES.get(c, c) for c in class_ids], train, val)
+
+
+def _scan_classes(root: Path) -> Listing:
+    class_ids = _class_ids(root)
+    train, val = [], []
+    for label, name in enumerate(class_ids):
+        files = _files(root, name)
+        drawn = sorted(files, key=lambda path: hashlib.sha256(path.encode()).digest())
+        held_out = set(drawn[: max(1, round(VAL_SHARE * len(files)))])
+        train += [(path, label) for path in files if path not in held_out]
+        val += [(path, label) for path in files if path in held_out]
+    return Listing(root, class_ids, [IMAGENETTE_CLASSES.get(c, c) for c in class_ids], train, val)
+
+
+def _scan_tiny(root: Path) -> Listing:
+    class_ids = _class_ids(root / "train")
+    labels = {name: label for label, name in enumerate(class_ids)}
+    train = [(path, labels[name]) for name in class_ids for path in _files(root, f"train/{name}")]
+    train = [(path, label) for path, label in train if not path.endswith("_boxes.txt")]
+    present = set(_files(root, "val/images"))
+    val = []
+    for line in (root / "val" / "val_annotations.txt").read_text().splitlines():
+        file, name = line.split("\t")[:2]
+        if f"val/images/{file}" in present and name in labels:
+            val.append((f"val/images/{file}", labels[name]))
+    val.sort(key=lambda item: (item[1], item[0]))
+    names = {}
+    if (root / "words.txt").is_file():
+        for line in (root / "words.txt").read_text().splitlines():
+            name, _, words = line.partition("\t")
+            names[name] = words.split(",")[0]
+    return Listing(root, class_ids, [names.get(c, c) for c in class_ids], train, val)
+
+
+def _class_ids(folder: Path) -> list[str]:
+    class_ids = _folders(folder)
+    if len(class_ids) < 2:
+        found = f"only {class_ids[0]!r}" if class_ids else "none"
+        raise ValueError(
+            f"{folder} needs at least two class folders, and has {found}. Put the images of each "
+            "class into a folder of their own."
+        )
+    return class_ids
+
+
+def _folders(folder: Path) -> list[str]:
+    return sorted(e.name for e in os.scandir(folder) if e.is_dir() and not e.name.startswith("."))
+
+
+def _files(root: Path, below: str) -> list[str]:
+    """Return every file below a folder of `root`, hidden ones left out: sorted, relative."""
+    found = []
+    for folder, _, names in os.walk(root / below):
+        relative = Path(folder).relative_to(root).as_posix()
+        found += [f"{relative}/{name}" for name in names if not name.startswith(".")]
+    return sorted(found)
+
+
+def _few(names: list[str], most: int = 5) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
