@@ -1,0 +1,190 @@
+"""The book's own Sphinx extension.
+
+It does three things: it runs a page again when anything that its outputs depend on has changed, it
+points the launch buttons at the notebooks in `notebooks/`, and it refuses a picture without a text.
+"""
+
+import hashlib
+import os
+import re
+import shutil
+from importlib import metadata
+from pathlib import Path
+
+import yaml
+from bs4 import BeautifulSoup
+from sphinx.errors import ExtensionError
+
+from ilsvrc import data
+
+# What the pages run with, unless the caller of the build says otherwise.
+DEFAULTS = {
+    "ILSVRC_PROFILE": "laptop",
+    "KERAS_BACKEND": "tensorflow",
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+}
+PACKAGES = [
+    *("jax", "keras", "matplotlib", "numpy", "pandas"),
+    *("pillow", "scikit-image", "scikit-learn", "tensorflow", "torch"),
+]
+SCOREBOARD = "chapters/scoreboard"  # built from all records and facts alone, whatever the images are
+HEADER = re.compile(r"---\n(.*?)^---\n", re.DOTALL | re.MULTILINE)
+
+
+# When a page runs again
+
+
+def _versions() -> list[str]:
+    """Return the versions of the installed packages that change what a page shows."""
+    found = []
+    for name in PACKAGES:
+        try:
+            found.append(f"{name} {metadata.version(name)}")
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _files(folder: Path) -> list[str]:
+    """Return each file below a folder with the hash of its content."""
+    files = (path for path in sorted(folder.rglob("*")) if "__pycache__" not in path.parts)
+    return [
+        f"{path.relative_to(folder).as_posix()} {hashlib.sha256(path.read_bytes()).hexdigest()}"
+        for path in files
+        if path.is_file()
+    ]
+
+
+def _images() -> list[str]:
+    """Return the images that a page would train on: each file's name, size and time of change."""
+    folder = data.find("imagenette")
+    if folder is None:
+        return ["photographs"]
+    found = []
+    for place, _, names in os.walk(folder):
+        for name in names:
+            status = os.stat(os.path.join(place, name))
+            found.append(f"{place} {name} {status.st_size} {status.st_mtime_ns}")
+    return sorted(found)
+
+
+def digest(root: Path, page: str) -> str:
+    """Return a digest of everything beside its own code that a page's outputs depend on.
+
+    These are the package, the versions of what it stands on, the profile and the backend, the
+    images, and the published records of the chapter. The scoreboard depends on the records of all
+    chapters, and on no image.
+
+    Args:
+        root: The repository.
+        page: The page's name as Sphinx has it, such as "chapters/2012_alexnet".
+    """
+    parts = [os.environ["ILSVRC_PROFILE"], os.environ["KERAS_BACKEND"], *_versions()]
+    parts += _files(root / "utils" / "ilsvrc")
+    if page == SCOREBOARD:
+        parts += _files(root / "results")
+    else:
+        parts += _files(root / "results" / Path(page).name) + _images()
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def write_digest(app, page, source) -> None:
+    """Write the page's digest into its kernelspec, which is part of the execution cache's key."""
+    header = HEADER.match(source[0])
+    settings = yaml.safe_load(header[1]) if header else {}
+    if "kernelspec" not in settings:
+        return
+    app.env.digests[page] = digest(Path(app.srcdir), page)
+    settings["kernelspec"]["digest"] = app.env.digests[page]
+    line = yaml.safe_dump(settings, default_flow_style=True, width=10**6).strip()
+    padding = "\n" * header[1].count("\n")  # so that warnings still name the right line
+    source[0] = f"---\n{line}{padding}---\n{source[0][header.end() :]}"
+
+
+def outdated(app, env, added, changed, removed) -> list[str]:
+    """Name the pages whose digest changed since they were read."""
+    if not hasattr(env, "digests"):
+        env.digests = {}
+    for page in removed:
+        env.digests.pop(page, None)
+    known = set(env.digests) & env.found_docs
+    return [page for page in known if env.digests[page] != digest(Path(app.srcdir), page)]
+
+
+# Where the launch buttons lead
+
+
+def point_to_notebooks(app, page, template, context, doctree) -> None:
+    """Point a page's launch and download buttons at its generated notebook, or take them away."""
+    notebook = Path(app.srcdir, "notebooks", f"{Path(page).name}.ipynb")
+    groups = {button.get("label"): button for button in context["header_buttons"]}
+    launch, download = groups.get("launch-buttons"), groups.get("download-buttons")
+    if launch and notebook.exists():
+        for button in launch["buttons"]:
+            button["url"] = button["url"].replace(f"{page}.md", f"notebooks/{notebook.name}")
+        shutil.copy2(notebook, Path(app.outdir, "_sources", page).with_suffix(".ipynb"))
+    elif launch:
+        context["header_buttons"].remove(launch)
+        download["buttons"] = [
+            button
+            for button in download["buttons"]
+            if button.get("label") != "download-notebook-button"
+        ]
+
+
+# What a picture says to those who cannot see it
+
+
+def _says_something(picture) -> bool:
+    if picture.name == "svg":
+        text = picture.get("aria-label") or (picture.title and picture.title.get_text())
+        return picture.get("aria-hidden") == "true" or bool(text and text.strip())
+    text = (picture.get("alt") or "").strip()
+    return bool(text) and not re.search(r"^_images|\.(png|svg|jpe?g|gif)$", text)
+
+
+def silent_pictures(page: Path) -> list[str]:
+    """Name the cells of a built page that show a picture without an alternative text."""
+    article = BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser").find("article")
+    if article is None:
+        return []
+    cells = article.select("div.cell")
+    found = []
+    for picture in article.select("img, .cell_output svg"):
+        if _says_something(picture) or picture.find_parent("svg"):
+            continue
+        cell = picture.find_parent("div", class_="cell")
+        if cell is None:
+            found.append(f"the text shows {picture.get('src', 'an inline SVG')}")
+            continue
+        code = cell.select_one(".cell_input pre")
+        line = code.get_text().strip().splitlines()[0] if code else "its input is hidden"
+        number = next(n for n, other in enumerate(cells, 1) if other is cell)
+        found.append(f"cell {number} ({line})")
+    return found
+
+
+def check_pictures(app, exception) -> None:
+    """Fail the build where a picture has no alternative text, naming page and cell."""
+    if exception or app.builder.format != "html":
+        return
+    found = []
+    for page in sorted(app.env.found_docs):
+        places = silent_pictures(Path(app.outdir, f"{page}.html"))
+        found += [f"{app.env.doc2path(page, base=False)}: {place}" for place in places]
+    if found:
+        raise ExtensionError(
+            "Pictures without an alternative text. Give the cell's metadata `mystnb: image: alt:`, "
+            "or an <img> its alt, an <svg> its aria-label:\n  " + "\n  ".join(found)
+        )
+
+
+def setup(app) -> dict:
+    """Connect the above to the build."""
+    for name, value in DEFAULTS.items():
+        os.environ.setdefault(name, value)
+    app.connect("env-get-outdated", outdated)
+    app.connect("source-read", write_digest)
+    app.connect("html-page-context", point_to_notebooks, priority=600)  # after the theme, at 501
+    app.connect("build-finished", check_pictures)
+    return {"version": "1", "parallel_read_safe": False}
