@@ -1,0 +1,357 @@
+"""What each layer of a network costs and sees: shape, parameters, MACs, memory, receptive field.
+
+One MAC is one multiplication and one addition. Only convolutions and dense layers are counted, as
+the papers do; biases, activations, normalisation and pooling are not.
+"""
+
+import math
+from collections import Counter
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import pandas as pd
+
+FLOAT32 = 4  # bytes
+SUMMED = ["parameters", "macs", "activation_bytes"]
+
+DENSE_CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
+DEPTHWISE = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
+SEPARABLE = (keras.layers.SeparableConv1D, keras.layers.SeparableConv2D)
+TRANSPOSED = (
+    keras.layers.Conv1DTranspose,
+    keras.layers.Conv2DTranspose,
+    keras.layers.Conv3DTranspose,
+)
+CONVOLUTIONS = (*DENSE_CONVOLUTIONS, *DEPTHWISE, *SEPARABLE)
+POOLS = (
+    keras.layers.MaxPooling1D,
+    keras.layers.MaxPooling2D,
+    keras.layers.MaxPooling3D,
+    keras.layers.AveragePooling1D,
+    keras.layers.AveragePooling2D,
+    keras.layers.AveragePooling3D,
+)
+UPSAMPLING = (keras.layers.UpSampling1D, keras.layers.UpSampling2D, keras.layers.UpSampling3D)
+# These change the grid at its border only: each output still sees what its input saw.
+BORDER = (
+    keras.layers.ZeroPadding1D,
+    keras.layers.ZeroPadding2D,
+    keras.layers.ZeroPadding3D,
+    keras.layers.Cropping1D,
+    keras.layers.Cropping2D,
+    keras.layers.Cropping3D,
+)
+
+
+class Call(NamedTuple):
+    """One use of a layer (or of a ``keras.ops`` operation) in a model.
+
+    Attributes:
+        name: the layer's name; later uses of a shared layer get ``:2``, ``:3``, ...
+        layer: the Keras layer or operation.
+        inputs: positions of the calls it reads from, in the list that holds this call.
+        outputs: positions of the model's outputs that it computes.
+        shape: its output's shape without the batch.
+        first: whether this is the first use of the layer.
+    """
+
+    name: str
+    layer: keras.Operation
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    shape: tuple[int, ...]
+    first: bool
+
+
+def calls(model) -> list[Call]:
+    """List the uses of layers in a flat model, each after those it reads from.
+
+    Branches come one after the other, in the order in which they are joined.
+
+    Args:
+        model: a built Keras model, functional or sequential, with a fixed input size.
+
+    Raises:
+        ValueError: if the model is not built, its input size is open, or it holds another model.
+    """
+    try:
+        outputs = list(model.outputs)
+    except (AttributeError, ValueError):
+        outputs = []
+    if not outputs:
+        raise ValueError(
+            f"The model {model.name!r} has no graph yet. Build it with keras.Input and "
+            "keras.Model(inputs, outputs), or give its first layer an input shape."
+        )
+    order = _in_order([_node(tensor) for tensor in outputs])
+    position = {id(node): i for i, node in enumerate(order)}
+    used, found = Counter(), []
+    for node in order:
+        layer, shape = node.operation, tuple(node.output_tensors[0].shape[1:])
+        if isinstance(layer, keras.Model):
+            raise ValueError(
+                f"{model.name!r} holds another model, {layer.name!r}. Ask for that one: "
+                f"ledger(model.get_layer({layer.name!r}))."
+            )
+        if None in shape:
+            raise ValueError(
+                f"The output of {layer.name!r} has an open size, {shape}. Build the model with a "
+                "fixed input_shape, such as (227, 227, 3)."
+            )
+        used[id(layer)] += 1
+        again = used[id(layer)]
+        found.append(
+            Call(
+                name=layer.name if again == 1 else f"{layer.name}:{again}",
+                layer=layer,
+                inputs=tuple(position[id(_node(t))] for t in node.input_tensors),
+                outputs=tuple(i for i, t in enumerate(outputs) if _node(t) is node),
+                shape=shape,
+                first=again == 1,
+            )
+        )
+    return found
+
+
+def ledger(model) -> pd.DataFrame:
+    """Return a network's ledger, one row a layer.
+
+    Shared layers have a row for each use, and their parameters in the first of them, so that the
+    column's sum is ``model.count_params()``.
+
+    Args:
+        model: a built, flat Keras model with a fixed input size; branches are welcome.
+
+    Returns:
+        A table with the layers' names as index and the columns
+
+        - ``kind``: the layer's class,
+        - ``output``: its output's shape without the batch, a tuple,
+        - ``parameters``: its weights and biases, moving averages included,
+        - ``macs``: multiplications with addition for one image (convolutions and dense layers),
+        - ``activation_bytes``: bytes of its output for one image in float32,
+        - ``receptive_field``: the side in input pixels of the square that one output can see
+          (a tuple where it is not square); None is the whole image: after flattening, or after a
+          global pooling. Borders do not count: it may exceed the image.
+        - ``stride``: the step in input pixels from one output to the next; None where no grid is
+          left. A field or stride that cannot be told (a layer that resamples) is nan.
+
+    Raises:
+        ValueError: as `calls` does.
+    """
+    uses = calls(model)
+    fields, rows = [], []
+    for use in uses:
+        before = [uses[i] for i in use.inputs]
+        fields.append(_field(use, before, [fields[i] for i in use.inputs]))
+        field, stride = fields[-1]
+        rows.append(
+            {
+                "kind": type(use.layer).__name__,
+                "output": use.shape,
+                "parameters": _parameters(use),
+                "macs": _macs(use, before),
+                "activation_bytes": FLOAT32 * math.prod(use.shape),
+                "receptive_field": _readable(field),
+                "stride": _readable(stride),
+            }
+        )
+    return Ledger(
+        {column: _column([row[column] for row in rows]) for column in rows[0]},
+        index=pd.Index([use.name for use in uses], name="layer"),
+    )
+
+
+def totals(model) -> dict[str, int]:
+    """Return a model's (or ledger's) sums: ``parameters``, ``macs`` and ``activation_bytes``."""
+    table = model if isinstance(model, pd.DataFrame) else ledger(model)
+    return {column: int(table[column].sum()) for column in SUMMED}
+
+
+def stages(model, stages: dict[str, str | list[str]]) -> pd.DataFrame:
+    """Fold a ledger to stages, so that a deep network's fits on a page.
+
+    Args:
+        model: a model, or its ledger.
+        stages: for each stage's title the prefix, or prefixes, of its layers' names. Where several
+            fit a layer the longest counts. Layers without a stage are summed in the row
+            ``(other)``.
+
+    Returns:
+        A table like `ledger`'s, one row a stage in the given order: ``kind`` counts the layers,
+        sums are sums, and shape, field and stride are those of the stage's last layer.
+
+    Raises:
+        ValueError: if no layer's name begins with a prefix, or two stages have the same.
+    """
+    table = model if isinstance(model, pd.DataFrame) else ledger(model)
+    owner = {}
+    for title, prefixes in stages.items():
+        for prefix in [prefixes] if isinstance(prefixes, str) else prefixes:
+            if prefix in owner:
+                raise ValueError(f"Both {owner[prefix]!r} and {title!r} ask for {prefix!r}.")
+            if not any(name.startswith(prefix) for name in table.index):
+                raise ValueError(
+                    f"No layer's name begins with {prefix!r} (stage {title!r}). "
+                    f"There are: {', '.join(table.index)}."
+                )
+            owner[prefix] = title
+    fits = [[p for p in owner if name.startswith(p)] for name in table.index]
+    titles = np.array([owner[max(f, key=len)] if f else "(other)" for f in fits])
+    rows = {}
+    for title in [*stages, "(other)"]:
+        part = table[titles == title]
+        if len(part):
+            kinds = Counter(part["kind"])
+            rows[title] = {
+                "kind": ", ".join(f"{n} {k}" if n > 1 else k for k, n in kinds.items()),
+                **part.iloc[-1][["output", "receptive_field", "stride"]],
+                **part[SUMMED].sum(),
+            }
+    return Ledger(
+        {column: _column([row[column] for row in rows.values()]) for column in table.columns},
+        index=pd.Index(rows, name="stage"),
+    )
+
+
+class Ledger(pd.DataFrame):
+    """A data frame that a notebook shows as a readable table with its sums in the last row."""
+
+    @property
+    def _constructor(self):
+        return Ledger
+
+    def _repr_html_(self) -> str:
+        heads = {
+            "parameters": "parameters",
+            "macs": "MACs",
+            "activation_bytes": "activations (kB)",
+            "receptive_field": "receptive field (px)",
+            "stride": "stride (px)",
+        }
+        shown = pd.DataFrame(self).astype(object)
+        sums = [column for column in SUMMED if column in shown]
+        if sums and "total" not in shown.index:
+            shown.loc["total"] = [shown[c].sum() if c in sums else "" for c in shown.columns]
+        for column in shown.columns:
+            shown[column] = [_written(column, value) for value in shown[column]]
+        shown = shown.rename(columns=heads).rename_axis(None)
+        return shown.to_html(border=0, classes="ledger", justify="right")
+
+
+def _written(column: str, value) -> str:
+    if value is None:
+        return "all" if column == "receptive_field" else ""
+    if isinstance(value, tuple):
+        return "×".join(map(str, value))
+    if isinstance(value, float) and math.isnan(value):
+        return "?"
+    if column == "activation_bytes" and not isinstance(value, str):
+        return f"{value / 1000:,.0f}"
+    return value if isinstance(value, str) else f"{value:,}"
+
+
+def _column(values: list):
+    """Keep tuples and None as they are; pandas would make nan or columns of them."""
+    if all(isinstance(v, (int, np.integer)) for v in values):
+        return np.array(values, "int64")
+    column = np.empty(len(values), object)
+    column[:] = values
+    return column
+
+
+def _node(tensor):
+    operation, i, _ = tensor._keras_history
+    return operation._inbound_nodes[i]
+
+
+def _in_order(ends: list) -> list:
+    """Order the nodes that lead to `ends` depth first, so that a branch stays together."""
+    order, seen = [], set()
+    stack = [(node, False) for node in reversed(ends)]
+    while stack:
+        node, done = stack.pop()
+        if done:
+            order.append(node)
+        elif id(node) not in seen:
+            seen.add(id(node))
+            stack.append((node, True))
+            stack += [(_node(tensor), False) for tensor in reversed(node.input_tensors)]
+    return order
+
+
+def _parameters(use: Call) -> int:
+    return int(use.layer.count_params()) if use.first and hasattr(use.layer, "count_params") else 0
+
+
+def _grid(layer, shape: tuple[int, ...]) -> tuple[int, ...]:
+    channels_first = getattr(layer, "data_format", None) == "channels_first"
+    return shape[1:] if channels_first else shape[:-1]
+
+
+def _macs(use: Call, before: list[Call]) -> int:
+    layer = use.layer
+    if isinstance(layer, keras.layers.Dense):
+        return math.prod(layer.kernel.shape) * math.prod(use.shape[:-1])
+    if isinstance(layer, TRANSPOSED):  # each input is multiplied by the whole kernel
+        return math.prod(layer.kernel.shape) * math.prod(_grid(layer, before[0].shape))
+    if isinstance(layer, SEPARABLE):
+        kernels = [layer.depthwise_kernel, layer.pointwise_kernel]
+    elif isinstance(layer, CONVOLUTIONS):
+        kernels = [layer.kernel]  # (height, width, input channels / groups, filters)
+    else:
+        return 0
+    return sum(math.prod(k.shape) for k in kernels) * math.prod(_grid(layer, use.shape))
+
+
+def _field(use: Call, before: list[Call], fields: list) -> tuple[np.ndarray, np.ndarray]:
+    """Return (receptive field, stride) along each axis of the grid, as floats.
+
+    A field of infinity is the whole image, a stride of 0 means that no grid is left, nan that
+    nobody can tell.
+    """
+    layer = use.layer
+    if not before:
+        sides = len(use.shape) - 1
+        return np.ones(sides), np.ones(sides)
+    field = np.maximum.reduce([f for f, _ in fields])
+    stride = np.maximum.reduce([s for _, s in fields])
+    if isinstance(layer, (*CONVOLUTIONS, *POOLS)):
+        size, step = _window(layer)
+        return field + (size - 1) * stride, stride * step
+    if isinstance(layer, TRANSPOSED):
+        size, step = _window(layer)
+        return field + (np.ceil(size / step) - 1) * stride, stride / step
+    if isinstance(layer, UPSAMPLING):
+        return field, stride / np.array(layer.size)
+    if isinstance(layer, (*BORDER, keras.layers.Dense)):
+        return field, stride
+    shape = before[0].shape
+    for other in before[1:]:
+        if len(other.shape) > len(shape):
+            shape = other.shape
+    if len(use.shape) < len(shape):  # flattened, or pooled globally
+        return np.full_like(field, np.inf), np.zeros_like(stride)
+    if _grid(layer, use.shape) == _grid(layer, shape) or not stride.any():
+        return field, stride
+    if set(_grid(layer, use.shape)) == {1}:  # a global pooling that keeps the axes, or a mean
+        return np.full_like(field, np.inf), np.zeros_like(stride)
+    return np.full_like(field, np.nan), np.full_like(stride, np.nan)
+
+
+def _window(layer) -> tuple[np.ndarray, np.ndarray]:
+    """Return a convolution's or pool's extent, dilation included, and its step."""
+    size = np.array(layer.pool_size if isinstance(layer, POOLS) else layer.kernel_size)
+    dilation = np.array(getattr(layer, "dilation_rate", 1))
+    return dilation * (size - 1) + 1, np.array(layer.strides)
+
+
+def _readable(sides: np.ndarray):
+    """Return one number for equal sides, else a tuple; None for the whole image or no grid."""
+    if np.isnan(sides).any():
+        return math.nan
+    if not sides.size or np.isinf(sides).any() or not sides.any():
+        return None
+    numbers = tuple(int(s) if s == int(s) else float(s) for s in sides)
+    return numbers[0] if len(set(numbers)) == 1 else numbers

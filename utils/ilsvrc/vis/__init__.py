@@ -1,0 +1,17 @@
+"""Looking at a network: training, weights, activations, mistakes, and the network's diagram.
+
+Arrays go in; arrays or Matplotlib figures come out. A figure is returned closed, so that a notebook
+shows it once: as the last value of a cell, or with ``display``.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "graph": ["diagram"],
+        "maps": ["activation_maps", "activations"],
+        "results": ["confusion", "curves", "mistakes"],
+        "weights": ["filter_colour", "filter_smoothness", "filters", "filters_over_epochs"],
+    },
+)

@@ -1,0 +1,39 @@
+"""The look of every figure: type that stays legible in the book, colours all can tell apart."""
+
+import matplotlib.pyplot as plt
+
+WIDTH = 7.0  # inches: the book's column, so that a point of type is about a point on the page
+# Okabe and Ito's colours (2008), darkest first; yellow is left out, it is too faint on white.
+COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000"]
+
+STYLE = {
+    "figure.dpi": 144,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.labelsize": 9,
+    "axes.titlelocation": "left",
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.prop_cycle": plt.cycler(color=COLOURS),
+    "axes.facecolor": "white",
+    "text.color": "black",
+    "axes.labelcolor": "black",
+    "axes.edgecolor": "#444444",
+    "xtick.color": "#444444",
+    "ytick.color": "#444444",
+    "lines.linewidth": 1.6,
+    "image.interpolation": "nearest",
+}
+
+
+def subplots(rows=1, columns=1, height=2.6, **options):
+    """Return a figure of the book's width, already closed, and its axes."""
+    fig, axes = plt.subplots(
+        rows, columns, figsize=(WIDTH, height), layout="constrained", **options
+    )
+    plt.close(fig)  # or the notebook would show it twice: when drawn and when returned
+    return fig, axes
