@@ -1,0 +1,78 @@
+# The course's commands. A fresh machine needs Python 3.11 to 3.13 and make; the first command sets up
+# the rest in .venv. pip installs from wherever it is configured to (index, proxy, certificates).
+PYTHON ?= python3
+BIN := .venv/bin
+JAX := .venv-jax/bin
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup book test lint test-tensorflow test-notebooks test-jax format notebooks lock clean
+
+help: ## list these commands
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 26
+
+setup: .venv/ready ## install the locked packages and the course into .venv
+
+book: .venv/ready ## execute the chapters at the laptop profile and build the HTML
+	$(BIN)/jupyter-book build -W --keep-going .
+	@echo "The book: $(CURDIR)/_build/html/index.html"
+
+test: lint test-tensorflow test-notebooks test-jax ## everything below, in turn
+
+lint: .venv/ready ## ruff on the code and on the chapters' cells
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# The package's tests run side by side; a module's tests stay together and share what they build.
+PYTEST := -m pytest -n 2 --dist loadscope --durations 10
+
+test-tensorflow: .venv/ready ## every test, on TensorFlow
+	KERAS_BACKEND=tensorflow $(BIN)/python $(PYTEST)
+
+# pytest-randomly would shuffle the cells of a notebook.
+test-notebooks: .venv/ready ## nbval: every notebook runs at smoke, tagged outputs are compared
+	rm -rf build/cache
+	KERAS_BACKEND=tensorflow ILSVRC_PROFILE=smoke XDG_CACHE_HOME=$(CURDIR)/build/cache \
+	$(BIN)/python $(PYTEST) -p no:randomly -p no:cacheprovider \
+	  --nbval-lax --nbval-current-env --nbval-cell-timeout 300 notebooks
+
+test-jax: .venv-jax/ready ## units and AlexNet at smoke on JAX, with no TensorFlow installed
+	KERAS_BACKEND=jax $(JAX)/python $(PYTEST) -m "not browser and not tools"
+
+format: .venv/ready ## ruff's format and mendable findings, code and chapters
+	$(BIN)/ruff check --fix --quiet . || true
+	$(BIN)/ruff format .
+	$(BIN)/jupytext --quiet --to ipynb --pipe-fmt ipynb --pipe "ruff format --quiet --stdin-filename c.ipynb -" chapters/*.md
+
+notebooks: .venv/ready ## write notebooks/ anew from chapters/
+	$(BIN)/python -m ilsvrc.notebooks
+
+.venv/ready: requirements.lock pyproject.toml
+.venv-jax/ready: requirements-jax.lock pyproject.toml
+
+# The lock names every package, so pip resolves nothing (--no-deps) and takes no file but the named ones.
+%/ready:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
+	  { echo "The course needs Python 3.11 to 3.13. Name one: make PYTHON=python3.12 ..."; exit 1; }
+	@echo "Setting up $* (once, about a minute)"
+	$(PYTHON) -m venv $*
+	$*/bin/python -m pip install --quiet --no-deps --no-compile --require-hashes -r $(filter %.lock,$^)
+	$*/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# Needs uv. What is locked stays as it is, unless pyproject.toml asks for more.
+COMPILE := uv pip compile pyproject.toml --quiet --no-emit-index-url --no-emit-find-links \
+  --custom-compile-command "make lock" --python-version 3.11
+HASHED := $(COMPILE) --universal --generate-hashes
+EVERYTHING := --extra tensorflow --extra jax --extra book --extra test
+
+lock: ## after a change of dependencies: both locks and environment.yml
+	$(HASHED) $(EVERYTHING) -o requirements.lock
+	$(HASHED) --constraint requirements.lock --extra jax --extra test -o requirements-jax.lock
+	{ sed '/^  - pip:/q' environment.yml && \
+	  $(COMPILE) $(EVERYTHING) --constraint requirements.lock --no-deps --no-header --no-annotate | \
+	    sed 's/^/      - /' && echo "      - --editable ." ; } > environment.new
+	mv environment.new environment.yml
+
+clean: ## remove what was built; .venv and .venv-jax stay
+	rm -rf _build build .pytest_cache .ruff_cache
