@@ -96,10 +96,9 @@ def confusion(y_true, y_pred, class_names):
         ax.set_yticks(range(n), class_names)
         ax.tick_params(length=0)
         for i, j in np.argwhere(counts):
-            shown = f"{share[i, j]:.0f}" if share[i, j] >= 0.5 else "<1"
             ax.text(
-                j, i, shown, ha="center", va="center", fontsize=8,
-                weight="bold" if i == j else "normal",
+                j, i, _percent(share[i, j] / 100).removesuffix(" %"),
+                ha="center", va="center", fontsize=8, weight="bold" if i == j else "normal",
                 color="white" if share[i, j] > 55 else "black",
             )  # fmt: skip
     bar = fig.colorbar(image, ax=ax, shrink=0.6, label="% of the true class")
@@ -137,7 +136,7 @@ def mistakes(images, y_true, probabilities, class_names, n=8):
     shown = wrong[np.argsort(-probabilities[wrong, y_pred[wrong]], kind="stable")][:n]
     columns = 4
     rows = max(1, -(-len(shown) // columns))
-    fig, axes = style.subplots(rows, columns, rows * 2.45, squeeze=False)
+    fig, axes = style.subplots(rows, columns, rows * 2.25, squeeze=False)
     for ax in axes.flat:
         ax.set_axis_off()
     if not len(shown):
@@ -147,8 +146,8 @@ def mistakes(images, y_true, probabilities, class_names, n=8):
         answer, truth = (
             textwrap.shorten(class_names[c], 22, placeholder=" …") for c in (y_pred[i], y_true[i])
         )
-        sure, left = (100 * probabilities[i, c] for c in (y_pred[i], y_true[i]))
-        ax.set_title(f"says {answer}, {sure:.0f} %\nis {truth}, {left:.0f} %", fontsize=8)
+        sure, left = (_percent(probabilities[i, c]) for c in (y_pred[i], y_true[i]))
+        ax.set_title(f"says {answer}, {sure}\nis {truth}, {left}", fontsize=8)
     return fig
 
 
@@ -169,6 +168,10 @@ def _labels(y_true, y_pred, class_names) -> tuple[np.ndarray, np.ndarray]:
                 f"but there are {len(class_names)} class names."
             )
     return y_true.astype(int), y_pred.astype(int)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %" if share >= 0.005 else "<1 %"
 
 
 def _band(lines: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -48,9 +48,8 @@ def filters(kernel, columns=16, each=False, groups=1):
         ax.set_axis_off()
         ax.set_title(title)
         if i % groups:  # the rule between the towers
-            ax.plot(
-                [0, 1], [1.02, 1.02], color="black", lw=1, transform=ax.transAxes, clip_on=False
-            )
+            above = ax.transAxes + ScaledTranslation(0, 20 / 72, fig.dpi_scale_trans)
+            ax.plot([0, 1], [1, 1], color="black", lw=1, transform=above, clip_on=False)
     return fig
 
 
