@@ -13,9 +13,8 @@ from pathlib import Path
 
 import yaml
 from bs4 import BeautifulSoup
+from ilsvrc import data, profiles
 from sphinx.errors import ExtensionError
-
-from ilsvrc import data
 
 # What the pages run with, unless the caller of the build says otherwise.
 DEFAULTS = {
@@ -27,7 +26,7 @@ PACKAGES = [
     *("jax", "keras", "matplotlib", "numpy", "pandas"),
     *("pillow", "scikit-image", "scikit-learn", "tensorflow", "torch"),
 ]
-SCOREBOARD = "chapters/scoreboard"  # built from all records and facts alone, whatever the images are
+SCOREBOARD = "chapters/scoreboard"  # made of all records and facts, and of no image
 HEADER = re.compile(r"---\n(.*?)^---\n", re.DOTALL | re.MULTILINE)
 
 
@@ -56,15 +55,14 @@ def _files(folder: Path) -> list[str]:
 
 
 def _images() -> list[str]:
-    """Return the images that a page would train on: each file's name, size and time of change."""
-    folder = data.find("imagenette")
-    if folder is None:
-        return ["photographs"]
+    """Return the images that the profile trains on: each file's name, size and time of change."""
+    wanted = profiles.profile().data
     found = []
-    for place, _, names in os.walk(folder):
-        for name in names:
-            status = os.stat(os.path.join(place, name))
-            found.append(f"{place} {name} {status.st_size} {status.st_mtime_ns}")
+    for folder in (data.find(name) for name in data.CATALOGUE if name.startswith(wanted)):
+        for place, _, names in os.walk(folder or ""):
+            for name in names:
+                status = os.stat(os.path.join(place, name))
+                found.append(f"{place} {name} {status.st_size} {status.st_mtime_ns}")
     return sorted(found)
 
 
@@ -183,6 +181,7 @@ def setup(app) -> dict:
     """Connect the above to the build."""
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
+    os.environ.pop("MPLBACKEND", None)  # the kernels draw into the page
     app.connect("env-get-outdated", outdated)
     app.connect("source-read", write_digest)
     app.connect("html-page-context", point_to_notebooks, priority=600)  # after the theme, at 501
