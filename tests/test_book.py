@@ -1,0 +1,259 @@
+"""The book's machinery, tried on a mini book: what runs again, where links lead, what fails."""
+
+import base64
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+import yaml
+from bs4 import BeautifulSoup
+from ilsvrc import paths
+
+HEADER = """---
+jupytext:
+  text_representation:
+    extension: .md
+    format_name: myst
+kernelspec:
+  display_name: Python 3
+  language: python
+  name: python3
+---
+"""
+PIXEL = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
+SHOW = f"from IPython.display import Image\n\nImage({PIXEL!r})"
+CHAPTERS = ["chapters/2012_alexnet", "chapters/ilsvrc", "chapters/scoreboard"]
+
+
+def page(title, *cells):
+    """Return a tiny notebook; a cell is its code, or its options and its code."""
+    text = [HEADER, f"# {title}\n\nSome prose.\n"]
+    for cell in cells:
+        options, code = cell if isinstance(cell, tuple) else ("", cell)
+        text.append(f"```{{code-cell}} python3\n{options}{code}\n```\n")
+    return "\n".join(text)
+
+
+def build(folder, **environment):
+    """Build the book in a folder as `make book` does, and return the finished process."""
+    settings = os.environ | {"ILSVRC_PROFILE": "smoke", "NO_COLOR": "1"} | environment
+    settings.pop("ILSVRC_DATA", None)
+    command = [Path(sys.executable).with_name("jupyter-book"), "build", "-W", "--keep-going", "."]
+    return subprocess.run(
+        command, cwd=folder, env=settings, text=True, capture_output=True, timeout=300
+    )
+
+
+def executed(result):
+    """Return the names of the pages that a build executed."""
+    assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-4000:]
+    said = re.findall(r"(\w+/\w+)\.md: Executed notebook", result.stdout + result.stderr)
+    return sorted(said)
+
+
+@pytest.fixture(scope="module")
+def mini(tmp_path_factory):
+    """Build a book of the real settings and tiny pages, which tests only read."""
+    folder = tmp_path_factory.mktemp("mini")
+    for name in ["_config.yml", "_toc.yml"]:
+        shutil.copy(paths.ROOT / name, folder)
+    for name in ["_ext", "_static"]:
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(paths.ROOT / "book" / name, folder / "book" / name, ignore=ignored)
+    for name in ["chapters", "notebooks", "results/2012_alexnet", "utils/ilsvrc"]:
+        (folder / name).mkdir(parents=True)
+    toc = yaml.safe_load((folder / "_toc.yml").read_text())
+    files = [item["file"] for part in toc["parts"] for item in part["chapters"]]
+    for name in [toc["root"], *files]:
+        (folder / f"{name}.md").write_text(f"# {name}\n\nSee $x^2$.\n")
+    options = ":mystnb: {image: {alt: A single pixel}}\n"
+    for name in CHAPTERS:
+        (folder / f"{name}.md").write_text(page(name, (options, SHOW)))
+    for name in ["2012_alexnet", "ilsvrc"]:
+        (folder / "notebooks" / f"{name}.ipynb").write_text('{"cells": []}')
+    cite = "# B\n\n{cite}`someone`\n\n```{bibliography}\n```\n"
+    (folder / "book" / "bibliography.md").write_text(cite)
+    entry = "@misc{someone, author = {Some One}, title = {A thing}, year = 2012}\n"
+    (folder / "book" / "references.bib").write_text(entry)
+    (folder / "utils" / "ilsvrc" / "module.py").write_text("a = 1\n")
+    (folder / "results" / "2012_alexnet" / "alexnet.json").write_text("{}\n")
+    assert executed(build(folder)) == CHAPTERS
+    return folder
+
+
+@pytest.fixture
+def book(mini, tmp_path):
+    """Return a copy of the built mini book that a test may change."""
+    return Path(shutil.copytree(mini, tmp_path / "book"))
+
+
+@pytest.fixture
+def course(monkeypatch):
+    """Return the book's Sphinx extension as a module."""
+    monkeypatch.syspath_prepend(str(paths.ROOT / "book" / "_ext"))
+    import course
+
+    monkeypatch.setenv("ILSVRC_PROFILE", "laptop")
+    monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
+    return course
+
+
+def append(path, text):
+    """Add text to a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text((path.read_text() if path.exists() else "") + text)
+
+
+# What runs again
+
+
+@pytest.mark.slow
+def test_builds_execute_what_changed_and_nothing_else(book):
+    assert executed(build(book)) == []
+    append(book / "chapters" / "ilsvrc.md", "\nMore prose.\n")
+    assert executed(build(book)) == []
+    assert "More prose." in (book / "_build/html/chapters/ilsvrc.html").read_text()
+    append(book / "results" / "2012_alexnet" / "alexnet.json", "\n")
+    assert executed(build(book)) == ["chapters/2012_alexnet", "chapters/scoreboard"]
+
+
+@pytest.mark.parametrize(
+    ("change", "pages"),
+    [
+        ("utils/ilsvrc/module.py", CHAPTERS),
+        ("utils/ilsvrc/vis/new.py", CHAPTERS),
+        ("results/2012_alexnet/tanh.json", ["chapters/2012_alexnet", "chapters/scoreboard"]),
+        ("results/2014_vgg/vgg.json", ["chapters/scoreboard"]),
+        ("images/imagenette2-160/train/tench/1.JPEG", ["chapters/2012_alexnet", "chapters/ilsvrc"]),
+        ("images/imagenette2-160/train/tench/2.JPEG", ["chapters/2012_alexnet", "chapters/ilsvrc"]),
+        ("README.md", []),
+        ("utils/ilsvrc/__pycache__/module.pyc", []),
+    ],
+)
+def test_a_digest_changes_with_what_the_page_depends_on(
+    course, tmp_path, monkeypatch, change, pages
+):
+    monkeypatch.setenv("ILSVRC_DATA", str(tmp_path / "images"))
+    append(tmp_path / "utils" / "ilsvrc" / "module.py", "a = 1\n")
+    append(tmp_path / "images" / "imagenette2-160" / "train" / "tench" / "1.JPEG", "pixels")
+    before = {name: course.digest(tmp_path, name) for name in CHAPTERS}
+    append(tmp_path / change, "other")
+    assert [n for n in CHAPTERS if course.digest(tmp_path, n) != before[n]] == pages
+
+
+@pytest.mark.parametrize(("name", "value"), [("ILSVRC_PROFILE", "smoke"), ("KERAS_BACKEND", "jax")])
+def test_a_digest_changes_with_profile_and_backend(course, tmp_path, monkeypatch, name, value):
+    before = course.digest(tmp_path, CHAPTERS[0])
+    assert course.digest(tmp_path, CHAPTERS[0]) == before
+    monkeypatch.setenv(name, value)
+    assert course.digest(tmp_path, CHAPTERS[0]) != before
+
+
+def test_a_digest_changes_with_the_versions(course, tmp_path, monkeypatch):
+    before = course.digest(tmp_path, CHAPTERS[0])
+    monkeypatch.setattr(course.metadata, "version", lambda name: "0")
+    assert course.digest(tmp_path, CHAPTERS[0]) != before
+
+
+# What fails the build
+
+
+@pytest.mark.slow
+def test_a_broken_notebook_fails_the_build(book):
+    (book / CHAPTERS[0]).with_suffix(".md").write_text(page("Broken", "1 / 0"))
+    result = build(book)
+    assert result.returncode != 0
+    assert "ZeroDivisionError" in result.stderr and "2012_alexnet" in result.stderr
+
+
+@pytest.mark.slow
+def test_a_picture_without_a_text_fails_the_build_and_is_named(book):
+    (book / CHAPTERS[1]).with_suffix(".md").write_text(page("Silent", "1 + 1", SHOW))
+    result = build(book)
+    assert result.returncode != 0
+    assert "chapters/ilsvrc.md: cell 2 (from IPython.display import Image)" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("picture", "silent"),
+    [
+        ('<img src="a.png">', True),
+        ('<img src="a.png" alt="  ">', True),
+        ('<img src="a.png" alt="_images/0123abcd.png">', True),
+        ('<img src="a.png" alt="../_images/0123abcd.png">', True),
+        ('<img src="a.png" alt="Edges and colour blobs">', False),
+        ("<svg><rect/></svg>", True),
+        ("<svg><title>  </title></svg>", True),
+        ('<svg aria-label="Eight layers"><svg/></svg>', False),
+        ("<svg><title>Eight layers</title></svg>", False),
+        ('<svg aria-hidden="true"></svg>', False),
+    ],
+)
+def test_which_pictures_are_silent(course, tmp_path, picture, silent):
+    html = f'<article><div class="cell"><div class="cell_output">{picture}</div></div></article>'
+    (tmp_path / "page.html").write_text(html)
+    assert bool(course.silent_pictures(tmp_path / "page.html")) == silent
+
+
+# Where links lead
+
+
+def test_launch_links_point_at_notebooks_that_exist(mini):
+    for name in CHAPTERS:
+        links = launch_links(mini / "_build" / "html" / f"{name}.html")
+        if name == "chapters/scoreboard":  # has no notebook here
+            assert links == {}
+            continue
+        assert set(links) == {"Colab", "Binder", "JupyterHub"}
+        for path in links.values():
+            assert path == f"notebooks/{Path(name).name}.ipynb"
+            assert (mini / path).is_file()
+    assert launch_links(mini / "_build" / "html" / "book" / "how_to_use.html") == {}
+
+
+def launch_links(file):
+    """Return the file in the repository that each launch button of a page opens."""
+    found = {}
+    for link in BeautifulSoup(file.read_text(), "html.parser").select(
+        ".dropdown-launch-buttons a[href]"
+    ):
+        url = urlsplit(link["href"])
+        query = {key: values[0] for key, values in parse_qs(url.query).items()}
+        if url.netloc == "colab.research.google.com":
+            start = "/github/imagenet-winners/imagenet-winners/blob/main/"
+            found["Colab"] = url.path.removeprefix(start)
+        elif url.netloc == "mybinder.org":
+            assert url.path == "/v2/gh/imagenet-winners/imagenet-winners/main"
+            found["Binder"] = query["urlpath"].removeprefix("lab/tree/")
+        else:
+            assert query["branch"] == "main"
+            assert query["repo"] == "https://github.com/imagenet-winners/imagenet-winners"
+            found["JupyterHub"] = query["urlpath"].removeprefix("lab/tree/imagenet-winners/")
+    return found
+
+
+def test_a_downloaded_notebook_is_the_generated_one(mini):
+    html = mini / "_build" / "html"
+    assert (html / "_sources/chapters/2012_alexnet.ipynb").read_text() == '{"cells": []}'
+    downloads = BeautifulSoup((html / "chapters/scoreboard.html").read_text(), "html.parser")
+    assert not [a for a in downloads.select("a[href]") if a["href"].endswith(".ipynb")]
+
+
+def test_the_sitemap_lists_pages_where_they_are(mini):
+    sitemap = (mini / "_build" / "html" / "sitemap.xml").read_text()
+    address = yaml.safe_load((mini / "_config.yml").read_text())["html"]["baseurl"]
+    assert f"<loc>{address}chapters/2012_alexnet.html</loc>" in sitemap
+
+
+def test_pages_name_no_script_style_or_font_of_another_host(mini):
+    for file in (mini / "_build" / "html").rglob("*.html"):
+        tags = BeautifulSoup(file.read_text(), "html.parser").select("script, link, img, iframe")
+        loaded = [t.get("src") or t.get("href") for t in tags if t.get("rel") != ["canonical"]]
+        assert not [url for url in loaded if url and re.match(r"(https?:)?//", url)], file.name
