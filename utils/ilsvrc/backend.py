@@ -71,7 +71,7 @@ def driver() -> str | None:
 
 
 def peak_memory() -> int | None:
-    """Return the most memory used so far, in bytes: the GPU's, else this process's (None unknown)."""
+    """Return the most memory used so far in bytes: the GPU's, else this process's, or None."""
     if not on_cpu():
         if name() == "tensorflow":
             import tensorflow as tf
@@ -126,7 +126,7 @@ def reseed(model: keras.Model, number: int) -> None:
 
     Args:
         model: Any Keras model; sub-models are searched too.
-        number: From 0 to 2**32 - 1. Each generator gets a stream of its own, by its place in the model.
+        number: From 0 to 2**32 - 1. Each generator gets a stream of its own, by its place.
     """
     generators = {
         id(layer.seed_generator): layer.seed_generator

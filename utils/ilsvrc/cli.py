@@ -1,0 +1,130 @@
+"""The command line: `ilsvrc data|run|train|doctor|scoreboard`."""
+
+import sys
+
+import click
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="ilsvrc")
+def cli():
+    """The ImageNet Winners: data, runs and records of the course."""
+
+
+@cli.group("data", invoke_without_command=True)
+@click.pass_context
+def data_group(context):
+    """Show which data sets are here, or fetch one."""
+    if context.invoked_subcommand is None:
+        from ilsvrc import data
+
+        for row in data.status():
+            where = row["where"] or "not here"
+            click.echo(f"{row['name']:<18} {row['title']:<44} {where}")
+
+
+@data_group.command("fetch")
+@click.argument("name")
+def data_fetch(name):
+    """Download a data set into the user's cache; a broken download goes on."""
+    from ilsvrc import data
+
+    click.echo(data.fetch(name))
+
+
+def _parameters(pairs) -> dict:
+    """Return `-p name value` pairs as a dict of Python values: numbers, true, false or text."""
+    import ast
+
+    words = {"true": True, "false": False, "none": None}
+    found = {}
+    for name, text in pairs:
+        try:
+            found[name] = words[text.lower()] if text.lower() in words else ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            found[name] = text
+    return found
+
+
+parameter = click.option(
+    "-p", "--parameter", "parameters", nargs=2, multiple=True, metavar="NAME VALUE",
+    help="Set a parameter, such as: -p epochs 3",
+)  # fmt: skip
+chosen_profile = click.option("--profile", help="smoke, laptop or gpu; default: what fits here.")
+
+
+@cli.command()
+@click.argument("chapter")
+@chosen_profile
+@parameter
+@click.option("-o", "--output", type=click.Path(), help="Where to write the executed notebook.")
+def run(chapter, profile, parameters, output):
+    """Execute a chapter's notebook and say where the result is."""
+    from ilsvrc import notebooks
+
+    click.echo(notebooks.execute(chapter, profile, _parameters(parameters), output))
+
+
+@cli.command()
+@click.argument("chapter")
+@click.argument("runs", nargs=-1)
+@chosen_profile
+@click.option("--epochs", type=int, help="Overrides the profile's epochs.")
+@click.option("--size", type=int, help="Trains the paper's network on images of this side (px).")
+@click.option("--seeds", type=int, help="Overrides the number of seeds.")
+@click.option("--publish", is_flag=True, help="Write the records to results/.")
+def train(chapter, runs, profile, epochs, size, seeds, publish):
+    """Train a chapter's RUNS (all of them, if none is named) without its notebook."""
+    from ilsvrc import Lab
+
+    lab = Lab(chapter, profile, epochs=epochs, size=size, seeds=seeds)
+    for name in runs or lab.runs:
+        top1 = lab.record(name)["top1"] if not publish else None
+        if publish:
+            path = lab.publish(name)
+            top1 = lab.published(name)["top1"]
+            click.echo(f"{name}: {path}")
+        click.echo(f"{name}: top-1 accuracy {top1['mean']:.1%} ({top1['seeds']} seeds)")
+
+
+@cli.command()
+def scoreboard():
+    """Show the published headline runs."""
+    from ilsvrc import records
+
+    table = records.scoreboard()
+    click.echo(table.to_string(index=False) if len(table) else "No run is published yet.")
+
+
+@cli.command()
+def doctor():
+    """Say what a run would use here, and what is wrong."""
+    from ilsvrc import backend, data, paths
+    from ilsvrc.profiles import profile
+
+    click.echo(f"device    {backend.device()}")
+    click.echo("versions  " + ", ".join(f"{k} {v}" for k, v in backend.versions().items()))
+    click.echo(f"profile   {profile().name}")
+    click.echo(f"cache     {paths.cache()}")
+    click.echo(f"data      {paths.data_folder() or 'ILSVRC_DATA is not set'}")
+    if data.find("imagenette"):
+        click.echo(f"images    {data.find('imagenette')}")
+    else:
+        click.echo("images    no Imagenette: run `ilsvrc data fetch imagenette2-160` (99 MB)")
+
+
+def main():
+    """Run the command line; what a user can mend is said in one line, without a traceback."""
+    try:
+        cli(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.Abort:
+        sys.exit(130)
+    except KeyboardInterrupt:
+        click.echo("Stopped. The same command goes on from the last finished epoch.", err=True)
+        sys.exit(130)
+    except (ValueError, FileNotFoundError, MemoryError, OSError) as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(1)

@@ -1,0 +1,256 @@
+"""The lab of a chapter: says what will happen, gives data, trains, records and reads records."""
+
+import datetime
+import difflib
+import html
+import shutil
+import sys
+import time
+
+import keras
+import numpy as np
+from IPython.display import HTML, display
+
+from ilsvrc import augment, backend, chapters, data, ledger, paths, records, training
+from ilsvrc.profiles import Plan, Run, profile, settle
+
+
+class Lab:
+    """A chapter at a profile.
+
+    Showing a lab (as the last line of a cell) draws the box "Before you press Run".
+
+    Attributes:
+        chapter: The chapter's name.
+        profile: The `profiles.Profile` in force.
+        claims: Whether the reader trains the ablations too.
+    """
+
+    def __init__(
+        self,
+        chapter,
+        profile_name=None,
+        *,
+        epochs=None,
+        seed=None,
+        claims=False,
+        size=None,
+        seeds=None,
+    ):
+        """Open the lab.
+
+        Args:
+            chapter: Such as "2012_alexnet".
+            profile_name: "smoke", "laptop" or "gpu"; None: `ILSVRC_PROFILE`, else what fits here.
+            epochs: Overrides the profile's epochs.
+            seed: The first seed; None: 0.
+            claims: Whether the reader trains the ablations too.
+            size: Overrides the input's side in px; the paper's network is then trained.
+            seeds: Overrides the number of seeds a run.
+
+        Raises:
+            ValueError: There is no such chapter or profile; the message lists those that exist.
+        """
+        chapters.path(chapter)
+        self.chapter, self.profile, self.claims = chapter, profile(profile_name), claims
+        self._settings = {"epochs": epochs, "seed": seed, "size": size, "seeds": seeds}
+        self._datasets, self._finished = {}, {}
+
+    @property
+    def runs(self) -> dict[str, Run]:
+        """Return the chapter's runs by name: this notebook's own `runs` where it defines them."""
+        own = getattr(sys.modules["__main__"], "runs", None)
+        mine = isinstance(own, list) and own and all(isinstance(run, Run) for run in own)
+        return {run.name: run for run in (own if mine else chapters.chapter(self.chapter).runs)}
+
+    def plan(self, name: str) -> Plan:
+        """Return what a run will do here.
+
+        Raises:
+            ValueError: The chapter has no such run; the message lists those it has.
+        """
+        if name not in self.runs:
+            near = difflib.get_close_matches(name, self.runs, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise ValueError(
+                f"{self.chapter} has no run {name!r}.{hint} It has: {', '.join(self.runs)}."
+            )
+        return settle(self.runs[name], self.profile, **self._settings)
+
+    @property
+    def headline(self) -> str:
+        """Return the name of the run that leads the page."""
+        return next(name for name, run in self.runs.items() if run.headline)
+
+    @property
+    def data(self) -> data.Dataset:
+        """Return the data set of the headline run, at the size its images are stored in."""
+        return self.dataset(self.plan(self.headline))
+
+    def dataset(self, plan: Plan) -> data.Dataset:
+        """Return the data set of a plan (loaded once)."""
+        wanted = (plan.data, plan.stored_size, plan.images)
+        if wanted not in self._datasets:
+            name, size, images = wanted
+            download = self.profile.name == "gpu"
+            self._datasets[wanted] = data.load(name, size, images=images, download=download)
+        return self._datasets[wanted]
+
+    def train(self, name: str) -> training.Trained:
+        """Train a run, or pick up its own finished or stopped training from the user's cache.
+
+        Args:
+            name: One of the chapter's runs.
+
+        Returns:
+            What the training left, of the first seed. `record(name)` holds all seeds.
+
+        Raises:
+            ValueError: There is no such run, or it cannot be trained; the message says why.
+            MemoryError: The device's memory ran out; the message says what to change.
+        """
+        return self._all_seeds(name)[0]
+
+    def _all_seeds(self, name: str) -> list[training.Trained]:
+        if name not in self._finished:
+            plan = self.plan(name)
+            dataset = self.dataset(plan)
+            self._finished[name] = [
+                training.train(plan, dataset, self.chapter, seed) for seed in plan.seeds
+            ]
+        return self._finished[name]
+
+    def record(self, name: str) -> records.Record:
+        """Return the record of a run, trained first where it is not yet.
+
+        A headline run is tested on ten views too, as its paper did.
+        """
+        trained, plan = self._all_seeds(name), self.plan(name)
+        dataset = self.dataset(plan)
+        views = {"1": [records.scores(dataset.y_val, one.probabilities)["top1"] for one in trained]}
+        if plan.run.headline:
+            views["10"] = [self.test(one, "ten") for one in trained]
+        record = records.make(plan, dataset, self.chapter, trained, views)
+        if plan.run.keep:
+            record.arrays.update(training.kept_weights(trained[0].model, plan.run.keep))
+        return record
+
+    def test(self, trained: training.Trained, kind: str) -> float:
+        """Return top-1 accuracy on the validation images, averaged over test views of a kind.
+
+        Args:
+            trained: A trained network.
+            kind: "centre", "five" or "ten".
+        """
+        images, labels = self.data_of(trained)
+        probabilities = augment.predict_views(trained.net, images, kind)
+        return records.scores(labels, probabilities)["top1"]
+
+    def data_of(self, trained: training.Trained):
+        """Return the validation images and labels that a network was tested on."""
+        for name, finished in self._finished.items():
+            if any(one is trained for one in finished):
+                dataset = self.dataset(self.plan(name))
+                return dataset.x_val, dataset.y_val
+        raise ValueError("This network was not trained in this lab: call lab.train(name) first.")
+
+    def published(self, name: str) -> records.Record | None:
+        """Return the published record of a run, whatever the profile, or None."""
+        return records.published(self.chapter, name)
+
+    def publish(self, name: str):
+        """Write the record of a run to `results/`, trained first if need be; return its path."""
+        return records.write(self.record(name), paths.RESULTS)
+
+    def forget(self, name: str) -> None:
+        """Throw away what the user's cache keeps of a run, so that the next `train` starts anew."""
+        self._finished.pop(name, None)
+        shutil.rmtree(paths.cache() / "runs" / self.chapter / name, ignore_errors=True)
+
+    def expectation(self, name: str) -> dict:
+        """Return what a run will cost here: parameters, MACs, seconds and bytes, before it is run.
+
+        Seconds come from MACs and a convolution timed now, bytes from the ledger: estimates, right
+        to a factor of two.
+        """
+        plan = self.plan(name)
+        dataset = self.dataset(plan)
+        model = training.build(plan, len(dataset.class_names))
+        sums = ledger.totals(model)
+        images = plan.epochs * (3 * len(dataset.x_train) + len(dataset.x_val)) * len(plan.seeds)
+        return {
+            "parameters": sums["parameters"],
+            "macs": sums["macs"],
+            "seconds": images * sums["macs"] / macs_per_second(),
+            "bytes": 16 * sums["parameters"] + 3 * plan.batch * sums["activation_bytes"],
+        }
+
+    def _repr_html_(self) -> str:
+        plan = self.plan(self.headline)
+        dataset, cost = self.dataset(plan), self.expectation(self.headline)
+        squashed = ", squashed to squares" if dataset.squashed else ""
+        rows = {
+            "Profile": f"{self.profile.name}",
+            "Device": f"{backend.device()}, Keras {keras.__version__} on {backend.name()}",
+            "Data": f"{dataset.title}{squashed}: {len(dataset.x_train):,} training images, "
+            f"{len(dataset.x_val):,} to test on, {len(dataset.class_names)} classes",
+            "Network": f"{plan.network}, {plan.size} x {plan.size} px, {cost['parameters']:,} "
+            f"parameters, {cost['macs'] / 1e6:,.0f} million MACs an image",
+            "Training": f"{plan.epochs} epochs, batches of {plan.batch}",
+            "Expect": f"about {_duration(cost['seconds'])} and {cost['bytes'] / 2**30:.1f} GiB",
+        }
+        body = "".join(f"<dt>{k}</dt><dd>{html.escape(v)}</dd>" for k, v in rows.items())
+        return f'<div class="ilsvrc-box"><p>Before you press Run</p><dl>{body}</dl></div>'
+
+
+def banner(dataset, profile_name: str | None = None, trained: bool = False) -> None:
+    """Display what a page was executed on: data set, profile, device, date.
+
+    Args:
+        dataset: A `data.Dataset`.
+        profile_name: As for `Lab`.
+        trained: Whether the page trains a network (the device and the backend are then named).
+    """
+    parts = [dataset.title + (", squashed to squares" if dataset.squashed else "")]
+    parts.append(f"profile {profile(profile_name).name}")
+    if trained:
+        parts.append(f"Keras {keras.__version__} on {backend.name()}")
+    parts += [backend.device(), datetime.date.today().isoformat()]
+    text = f"This page was executed on {html.escape(' · '.join(parts))}."
+    kind = ""
+    if dataset.standin:
+        kind = " standin"
+        text += (
+            " These photographs are a stand-in to learn on: no accuracy here compares with a "
+            "paper's. With Imagenette (<code>ilsvrc data fetch imagenette2-160</code>) the same "
+            "cells train on ImageNet's pixels."
+        )
+    display(HTML(f'<div class="ilsvrc-banner{kind}">{text}</div>'))
+
+
+def answer(text: str) -> None:
+    """Display a computed answer, folded away until the reader opens it.
+
+    Args:
+        text: HTML.
+    """
+    display(HTML(f"<details><summary>The answer</summary><p>{text}</p></details>"))
+
+
+def macs_per_second() -> float:
+    """Return how many MACs a second a 3x3 convolution does on this device, forward."""
+    x = keras.ops.convert_to_tensor(np.ones((16, 28, 28, 64), "float32"))
+    layer = keras.layers.Conv2D(64, 3, padding="same", dtype=backend.precision())
+    np.asarray(keras.ops.convert_to_numpy(keras.ops.sum(layer(x))))
+    began, times = time.perf_counter(), 10
+    for _ in range(times):
+        y = layer(x)
+    keras.ops.convert_to_numpy(keras.ops.sum(y))
+    return times * 16 * 28 * 28 * 9 * 64 * 64 / (time.perf_counter() - began)
+
+
+def _duration(seconds: float) -> str:
+    """Return a duration for people."""
+    if seconds < 90:
+        return f"{max(round(seconds), 1)} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

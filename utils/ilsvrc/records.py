@@ -1,0 +1,248 @@
+"""Published runs: one JSON record and one file of arrays a run, under `results/<chapter>/`."""
+
+import datetime
+import json
+import os
+import subprocess
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from ilsvrc import paths
+
+
+@dataclass(frozen=True)
+class Record:
+    """A published run: what was run, on what, how, where, what it cost and what came out.
+
+    Attributes:
+        facts: The JSON record, a dict; `record["top1"]` reads from it.
+        arrays: Name -> array: `filters` (epochs, height, width, channels, maps), `filter_epochs`,
+            `probabilities` (images, classes) with `labels`, and what the chapter added.
+    """
+
+    facts: dict
+    arrays: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def __getitem__(self, name):
+        return self.facts[name]
+
+    @property
+    def title(self) -> str:
+        """Return one line for a caption: network, data, size, device, date."""
+        f = self.facts
+        squashed = ", squashed" if f["data"]["squashed"] else ""
+        return (
+            f"{f['network']['name']} on {f['data']['title']} at {f['data']['size']} px{squashed}, "
+            f"{f['recipe']['epochs']} epochs, {f['backend']['name']} on {f['device']['name']}, "
+            f"{f['date']}"
+        )
+
+    @property
+    def histories(self) -> dict[str, dict[str, list[float]]]:
+        """Return each seed's history by the seed's name: "seed 0", ..."""
+        return {f"seed {one['seed']}": one["history"] for one in self.facts["seeds"]}
+
+    @property
+    def filters(self) -> dict[int, np.ndarray]:
+        """Return the first convolution's kernel by epoch, float32."""
+        kernels = self.arrays["filters"].astype("float32")
+        return dict(zip(map(int, self.arrays["filter_epochs"]), kernels, strict=True))
+
+
+def commit() -> str | None:
+    """Return the course's commit, with "+" where files were changed since, or None outside git."""
+    git = ["git", "-C", str(paths.ROOT)]
+    try:
+        head = subprocess.run(
+            [*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True
+        )
+        status = [*git, "status", "--porcelain", "--", "utils", "chapters"]
+        changed = subprocess.run(status, capture_output=True, text=True)
+    except OSError:
+        return None
+    return head.stdout.strip() + ("+" if changed.stdout.strip() else "") or None
+
+
+def scores(labels: np.ndarray, probabilities: np.ndarray) -> dict:
+    """Return top-1 accuracy, its value for each class and, beyond ten classes, top-5, all in 0..1.
+
+    Args:
+        labels: (images,) of integers.
+        probabilities: (images, classes).
+    """
+    right = probabilities.argmax(axis=1) == labels
+    classes = range(probabilities.shape[1])
+    found = {
+        "top1": float(right.mean()),
+        "per_class": [
+            float(right[labels == c].mean()) if (labels == c).any() else None for c in classes
+        ],
+    }
+    if probabilities.shape[1] > 10:
+        best = np.argsort(-probabilities, axis=1)[:, :5]
+        found["top5"] = float((best == labels[:, None]).any(axis=1).mean())
+    return found
+
+
+def make(plan, dataset, chapter: str, trained: list, views: dict[str, list[float]]) -> Record:
+    """Make the record of a finished run.
+
+    Args:
+        plan: The run's `profiles.Plan`.
+        dataset: The `data.Dataset` it was trained on.
+        chapter: The chapter's name.
+        trained: One `training.Trained` a seed.
+        views: Test views ("1", "10") -> top-1 accuracy of each seed.
+    """
+    from ilsvrc import backend, ledger
+
+    outcomes = [scores(dataset.y_val, one.probabilities) for one in trained]
+    top1 = [outcome["top1"] for outcome in outcomes]
+    seconds = sum(one.seconds for one in trained)
+    seen = sum(len(one.history["loss"]) for one in trained) * (len(dataset.x_train) // plan.batch)
+    ours, papers = ledger.totals(trained[0].model), ledger.totals(plan.run.build())
+    facts = {
+        "chapter": chapter,
+        "run": plan.run.name,
+        "claim": plan.run.claim,
+        "headline": plan.run.headline,
+        "network": {
+            "name": plan.network,
+            "options": {k: str(v) for k, v in getattr(plan.build, "keywords", {}).items()},
+            "input": [plan.size, plan.size, 3],
+            "classes": len(dataset.class_names),
+            "parameters": int(ours["parameters"]),
+            "macs": int(ours["macs"]),
+            "paper_parameters": int(papers["parameters"]),
+            "paper_macs": int(papers["macs"]),
+        },
+        "data": {
+            "name": dataset.name,
+            "title": dataset.title,
+            "digest": dataset.digest,
+            "class_names": list(dataset.class_names),
+            "train": len(dataset.x_train),
+            "val": len(dataset.x_val),
+            "size": plan.size,
+            "stored_size": plan.stored_size,
+            "squashed": bool(dataset.squashed),
+            "standin": bool(dataset.standin),
+        },
+        "recipe": {
+            "profile": plan.profile,
+            "fit": getattr(plan.run.fit, "func", plan.run.fit).__name__,
+            "epochs": plan.epochs,
+            "batch": plan.batch,
+            "precision": backend.precision(),
+        },
+        "backend": {"name": backend.name(), "versions": backend.versions()},
+        "device": {"name": backend.device(), "driver": backend.driver()},
+        "commit": commit(),
+        "date": datetime.date.today().isoformat(),
+        "cost": {
+            "seconds": round(seconds, 1),
+            "images_per_second": round(seen * plan.batch / seconds, 1),
+            "peak_memory": backend.peak_memory(),
+        },
+        "seeds": [
+            {"seed": one.seed, "seconds": round(one.seconds, 1), **outcome, "history": one.history}
+            for one, outcome in zip(trained, outcomes, strict=True)
+        ],
+        "top1": {"mean": float(np.mean(top1)), "spread": spread(top1), "seeds": len(top1)},
+        "views": {name: float(np.mean(values)) for name, values in views.items()},
+    }
+    first = trained[0]
+    arrays = {
+        "filter_epochs": np.array(sorted(first.filters), "int32"),
+        "filters": np.stack([first.filters[e] for e in sorted(first.filters)]).astype("float16"),
+        "probabilities": np.stack([one.probabilities for one in trained]).astype("float16"),
+        "labels": np.asarray(dataset.y_val, "int16"),
+    }
+    return Record(facts, arrays)
+
+
+def spread(values) -> float | None:
+    """Return the sample standard deviation over seeds, or None for a single one."""
+    return float(np.std(values, ddof=1)) if len(values) > 1 else None
+
+
+def _whole(path: Path, write) -> None:
+    """Write a file whole or not at all: under another name first."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, part = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=path.suffix)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            write(file)
+        os.chmod(part, 0o644)
+        os.replace(part, path)
+    except BaseException:
+        os.unlink(part)
+        raise
+
+
+def write(record: Record, folder: Path) -> Path:
+    """Write a record to `<folder>/<chapter>/<run>.json`, its arrays beside it; return the path."""
+    path = folder / record["chapter"] / f"{record['run']}.json"
+    text = json.dumps(record.facts, indent=1, ensure_ascii=False) + "\n"
+    _whole(path.with_suffix(".npz"), lambda file: np.savez_compressed(file, **record.arrays))
+    _whole(path, lambda file: file.write(text.encode()))
+    return path
+
+
+def read(path: Path) -> Record:
+    """Read a record and, where they are there, its arrays."""
+    arrays = {}
+    if path.with_suffix(".npz").exists():
+        with np.load(path.with_suffix(".npz")) as kept:
+            arrays = {name: kept[name] for name in kept.files}
+    return Record(json.loads(path.read_text(encoding="utf-8")), arrays)
+
+
+def published(chapter: str, run: str, folder: Path = paths.RESULTS) -> Record | None:
+    """Return the published record of a run, or None where there is none yet."""
+    path = folder / chapter / f"{run}.json"
+    return read(path) if path.exists() else None
+
+
+COLUMNS = (
+    "chapter run network parameters MACs data size epochs device backend "
+    "top1 spread seeds seconds date"
+).split()
+
+
+def scoreboard(folder: Path = paths.RESULTS):
+    """Return all published headline runs as a pandas DataFrame, one row a run, best first.
+
+    Columns: chapter, run, network, parameters, MACs, data, size (px), epochs, device, backend, top1
+    (accuracy, 0..1, mean over seeds), spread, seeds, seconds, date.
+    """
+    import pandas as pd
+
+    rows = []
+    for path in sorted(folder.glob("*/*.json")):
+        f = json.loads(path.read_text(encoding="utf-8"))
+        if f["headline"]:
+            rows.append(
+                {
+                    "chapter": f["chapter"],
+                    "run": f["run"],
+                    "network": f["network"]["name"],
+                    "parameters": f["network"]["parameters"],
+                    "MACs": f["network"]["macs"],
+                    "data": f["data"]["title"] + (", squashed" if f["data"]["squashed"] else ""),
+                    "size": f["data"]["size"],
+                    "epochs": f["recipe"]["epochs"],
+                    "device": f["device"]["name"],
+                    "backend": f["backend"]["name"],
+                    "top1": f["top1"]["mean"],
+                    "spread": f["top1"]["spread"],
+                    "seeds": f["top1"]["seeds"],
+                    "seconds": f["cost"]["seconds"],
+                    "date": f["date"],
+                }
+            )
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    return table.sort_values("top1", ascending=False, ignore_index=True)

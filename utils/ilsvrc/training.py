@@ -1,0 +1,314 @@
+"""Training one run with one seed: batches, callbacks, and a stopped training that goes on."""
+
+import hashlib
+import json
+import os
+import random
+import shutil
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+
+import keras
+import numpy as np
+from tqdm import tqdm
+
+from ilsvrc import augment, backend, paths
+from ilsvrc.profiles import Plan
+
+SNAPSHOTS = (0, 1, 2, 3, 5, 8, 12, 18, 27, 40, 60, 90)  # epochs, on a log scale
+
+
+@dataclass
+class Trained:
+    """A trained network and all that its training left.
+
+    Attributes:
+        model: The network, on the input that `prepare` makes.
+        net: `model` behind its augmentation, on uint8 images.
+        seed: The seed it was trained with.
+        history: One list of floats a metric, one entry an epoch, as Keras names them.
+        filters: Epoch -> the first convolution's kernel then, (height, width, channels, maps).
+        probabilities: Of the validation images, (images, classes), float32, in their order.
+        seconds: Time spent in training, over all sittings.
+    """
+
+    model: keras.Model
+    net: keras.Model
+    seed: int
+    history: dict[str, list[float]]
+    filters: dict[int, np.ndarray]
+    probabilities: np.ndarray
+    seconds: float
+
+    def prepare(self, images: np.ndarray) -> np.ndarray:
+        """Return uint8 images (N, height, width, 3) as `model` sees them at test time, float32."""
+        return augment.prepare(self.net, images)
+
+
+class Batches(keras.utils.PyDataset):
+    """Batches of uint8 images and labels, for `fit`; the order of an epoch is `reorder`'s."""
+
+    def __init__(self, images, labels, batch, ragged):
+        """Take images (N, size, size, 3), labels (N,); keep a last, smaller batch if `ragged`."""
+        super().__init__()
+        self.images, self.labels, self.batch = images, labels, batch
+        self.order = np.arange(len(images))
+        self.steps = -(-len(images) // batch) if ragged else len(images) // batch
+
+    def __len__(self):
+        return self.steps
+
+    def __getitem__(self, index):
+        rows = np.sort(self.order[index * self.batch : (index + 1) * self.batch])
+        return np.asarray(self.images[rows]), np.asarray(self.labels[rows], "int32")
+
+    def reorder(self, *entropy: int) -> None:
+        """Shuffle all images by the seeds given."""
+        self.order = np.random.default_rng(entropy).permutation(len(self.images))
+
+
+def feed(dataset, batch: int) -> SimpleNamespace:
+    """Return what a chapter's `fit` is given.
+
+    Args:
+        dataset: A `data.Dataset`.
+        batch: Images a training step.
+
+    Returns:
+        A namespace with `train` and `val` (for `Model.fit`), `images` (all training images, uint8),
+        `mean` (3,) float32 of their pixels in 0..255, and `steps` an epoch.
+
+    Raises:
+        ValueError: There are fewer training images than one batch takes.
+    """
+    if len(dataset.x_train) < batch:
+        raise ValueError(
+            f"{dataset.title} has {len(dataset.x_train)} training images, fewer than one batch of "
+            f"{batch}: add images to the folder, or choose another data set (`ilsvrc data`)."
+        )
+    train = Batches(dataset.x_train, dataset.y_train, batch, ragged=False)
+    val = Batches(dataset.x_val, dataset.y_val, batch, ragged=True)
+    some = dataset.x_train[:: max(len(dataset.x_train) // 2000, 1)]
+    mean = np.asarray(some, "float32").mean(axis=(0, 1, 2))
+    return SimpleNamespace(
+        train=train, val=val, images=dataset.x_train, mean=mean, steps=len(train), batch=batch
+    )
+
+
+class Progress(keras.callbacks.Callback):
+    """One bar for the whole training, with the time left."""
+
+    def __init__(self, title, steps):
+        super().__init__()
+        self.title, self.steps = title, steps
+
+    def on_train_begin(self, logs=None):
+        total, done = (
+            self.params["epochs"] * self.steps,
+            (self.model._initial_epoch or 0) * self.steps,
+        )
+        self.bar = tqdm(
+            desc=self.title, total=total, initial=done, unit="step", mininterval=1, file=sys.stderr
+        )
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.bar.update()
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs = logs or {}
+        shown = {name: f"{logs[name]:.3f}" for name in ("loss", "val_accuracy") if name in logs}
+        self.bar.set_postfix(shown)
+
+    def on_train_end(self, logs=None):
+        self.bar.close()
+
+
+class Keeper(keras.callbacks.Callback):
+    """Keeps each epoch's state, so that a training that was stopped goes on to the same end.
+
+    Keras' `BackupAndRestore` keeps weights and the optimiser, but no history, and not the state
+    of dropout, augmentation and shuffling. Here (seed, epoch) set these as each epoch starts.
+    """
+
+    def __init__(self, folder: Path, seed: int, batches: Batches, model: keras.Model):
+        super().__init__()
+        self.folder, self.seed, self.batches, self.inner = folder, seed, batches, model
+        self.history, self.filters, self.seconds = {}, {}, 0.0
+
+    def on_train_begin(self, logs=None):
+        _refuse_probabilities(self.model)
+        self.filters[0] = first_kernel(self.inner)
+        last = max(self.folder.glob("epoch-*"), default=None)
+        if last is not None:
+            self._load(last)
+        self.began = time.perf_counter() - self.seconds
+
+    def _load(self, epoch: Path) -> None:
+        if not self.model.optimizer.built:
+            self.model.optimizer.build(self.model.trainable_variables)
+        self.model.load_weights(epoch / "net.weights.h5")
+        state = json.loads((epoch / "state.json").read_text())
+        self.history, self.seconds = state["history"], state["seconds"]
+        with np.load(epoch / "filters.npz") as kept:
+            self.filters = {int(name): kept[name] for name in kept.files}
+        self.model._initial_epoch = state["epochs"]
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.batches.reorder(self.seed, epoch)
+        random.seed(f"{self.seed} {epoch}")  # Keras shuffles the order of a PyDataset's batches
+        backend.reseed(self.model, 10_000 * self.seed + epoch)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.seconds = time.perf_counter() - self.began
+        for name, value in (logs or {}).items():
+            self.history.setdefault(name, []).append(float(value))
+        if epoch + 1 in SNAPSHOTS or epoch + 1 == self.params["epochs"]:
+            self.filters[epoch + 1] = first_kernel(self.inner)
+        self._save(epoch + 1)
+
+    def _save(self, epochs: int) -> None:
+        whole, part = self.folder / f"epoch-{epochs:04d}", self.folder / f"part-{os.getpid()}"
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        self.model.save_weights(part / "net.weights.h5")
+        np.savez(part / "filters.npz", **{str(k): v for k, v in self.filters.items()})
+        state = {"epochs": epochs, "history": self.history, "seconds": self.seconds}
+        (part / "state.json").write_text(json.dumps(state))
+        part.rename(whole)
+        for old in self.folder.glob("epoch-*"):
+            if old != whole:
+                shutil.rmtree(old, ignore_errors=True)
+
+
+def first_kernel(model: keras.Model) -> np.ndarray:
+    """Return the first convolution's kernel, (height, width, channels, maps), float32."""
+    for layer in model.layers:
+        if getattr(layer, "kernel", None) is not None and layer.kernel.ndim == 4:
+            return np.asarray(keras.ops.convert_to_numpy(layer.kernel), "float32")
+    raise ValueError(f"The network {model.name!r} has no convolution.")
+
+
+def _refuse_probabilities(net: keras.Model) -> None:
+    """Refuse a loss on softmax outputs: a confidently wrong answer would get no gradient on JAX."""
+    losses = net.loss.values() if isinstance(net.loss, dict) else net.loss
+    for loss in losses if isinstance(losses, list | tuple) else [losses]:
+        if getattr(loss, "from_logits", True) is False or isinstance(loss, str):
+            raise ValueError(
+                "`fit` compiles a loss on probabilities. Build the network with logits=True and "
+                "give the loss from_logits=True."
+            )
+
+
+def build(plan: Plan, classes: int) -> keras.Model:
+    """Build a plan's network for training.
+
+    Raises:
+        ValueError: The image is too small for the network, or the network ends in a softmax.
+    """
+    try:
+        model = plan.build(input_shape=(plan.size, plan.size, 3), classes=classes, logits=True)
+    except ValueError as error:
+        raise ValueError(
+            f"{plan.network} cannot be built for images of {plan.size} px: they are too small for "
+            f"its strides, or the builder refused them. Take larger images (its paper's: "
+            f"{plan.run.size} px), or the slim network of profile 'laptop'.\n{error}"
+        ) from error
+    for name in model.output_names:
+        activation = getattr(model.get_layer(name), "activation", None)
+        if getattr(activation, "__name__", "") == "softmax":
+            raise ValueError(f"{plan.network} ignores logits=True: layer {name!r} is a softmax.")
+    return model
+
+
+def _code(thing, module: str, seen: set):
+    """Yield what a function does, as strings: its code, and that of all it uses from its module."""
+    if hasattr(thing, "func"):  # functools.partial
+        yield repr((thing.args, sorted(thing.keywords.items(), key=str)))
+        thing = thing.func
+    if id(thing) in seen or getattr(thing, "__module__", None) != module:
+        return
+    seen.add(id(thing))
+    if isinstance(thing, type):
+        for member in vars(thing).values():
+            yield from _code(member, module, seen)
+    elif hasattr(thing, "__code__"):
+        yield repr((thing.__defaults__, thing.__kwdefaults__))
+        nested = [thing.__code__]
+        while nested:
+            code = nested.pop()
+            nested += [c for c in code.co_consts if hasattr(c, "co_code")]
+            plain = [c for c in code.co_consts if not hasattr(c, "co_code")]
+            yield repr((code.co_code, code.co_names, sorted(map(repr, plain))))
+            for name in code.co_names:
+                yield from _code(thing.__globals__.get(name), module, seen)
+
+
+def key(plan: Plan, digest: str) -> str:
+    """Return a short name for all that a run's outcome depends on, for its folder in the cache.
+
+    A comment or a line that moves changes nothing; a learning rate, a layer, or a helper of the
+    builder does. The same run has the same key in its notebook and from the command line.
+    """
+    parts = [repr((plan.size, plan.images, plan.epochs, plan.batch, digest))]
+    parts.append(repr((backend.versions(), backend.device())))
+    for function in (plan.build, plan.run.fit):
+        module = getattr(function, "func", function).__module__
+        parts += _code(function, module, set())
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def folder(plan: Plan, dataset, chapter: str, seed: int) -> Path:
+    """Return where a run's state is kept in the user's cache."""
+    return paths.cache() / "runs" / chapter / plan.run.name / f"{key(plan, dataset.digest)}-{seed}"
+
+
+def train(plan: Plan, dataset, chapter: str, seed: int) -> Trained:
+    """Train a plan's network with one seed, or pick up where an earlier training was stopped.
+
+    Raises:
+        ValueError: What was asked cannot be trained; the message says why.
+        MemoryError: The device's memory ran out; the message says what to change.
+    """
+    keras.config.set_dtype_policy(backend.precision())
+    try:
+        backend.seed(seed)
+        model = build(plan, len(dataset.class_names))
+        given = feed(dataset, plan.batch)
+        keeper = Keeper(folder(plan, dataset, chapter, seed), seed, given.train, model)
+        progress = Progress(f"{plan.run.name}, seed {seed}", given.steps)
+        history = plan.run.fit(model, given, plan.epochs, [keeper, progress])
+        net = history.model
+        outputs = net.predict(given.val, verbose=0)
+    except Exception as error:
+        if backend.out_of_memory(error):
+            raise MemoryError(
+                f"{backend.device()} ran out of memory with batches of {plan.batch} images of "
+                f"{plan.size} px. Restart the kernel (another notebook may hold the memory), or "
+                "take a smaller profile: profile = 'laptop'."
+            ) from error
+        raise
+    finally:
+        keras.config.set_dtype_policy("float32")
+    logits = outputs[0] if isinstance(outputs, list) else outputs
+    logits = next(iter(outputs.values())) if isinstance(outputs, dict) else logits
+    probabilities = keras.ops.convert_to_numpy(keras.ops.softmax(logits.astype("float32")))
+    return Trained(model, net, seed, keeper.history, keeper.filters, probabilities, keeper.seconds)
+
+
+def kept_weights(model: keras.Model, prefix: str) -> dict[str, np.ndarray]:
+    """Return the weights of the layers whose name begins with a prefix, in half precision.
+
+    Returns:
+        "weights/<layer>/<weight>" -> array, float16.
+    """
+    return {
+        f"weights/{layer.name}/{weight.name}": np.asarray(
+            keras.ops.convert_to_numpy(weight), "float16"
+        )
+        for layer in model.layers
+        if layer.name.startswith(prefix)
+        for weight in layer.weights
+    }
