@@ -99,3 +99,19 @@ def test_networks_are_in_order_and_errors_in_percent():
     assert (known.top1_error > known.top5_error).all()
     assert known.top1_error.between(10, 50).all()
     assert table.parameters.dtype.kind == "i"
+
+
+def test_the_welcome_page_agrees_with_the_table():
+    page = (ROOT / "book" / "welcome.md").read_text(encoding="utf-8")
+    table = facts.challenge()
+    checked = 0
+    for years, errors in re.findall(
+        r"^\| (2[\d, ]+) \|.*\| ([\d., ]+) \| ", page, flags=re.MULTILINE
+    ):
+        years = [int(year) for year in years.split(", ")]
+        entries = table[table.year.isin(years) & ~table.outside_data].top5_error
+        for error in errors.split(", "):
+            digits = len(error.partition(".")[2])
+            assert float(error) in set(entries.round(digits)), (years, error)
+            checked += 1
+    assert checked == 11
