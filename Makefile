@@ -1,12 +1,14 @@
 # The course's commands. A fresh machine needs Python 3.11 to 3.13 and make; the first command sets up
 # the rest in .venv. pip installs from wherever it is configured to (index, proxy, certificates).
 PYTHON ?= python3
+PROFILE ?= laptop
 BIN := .venv/bin
 JAX := .venv-jax/bin
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup book test lint test-tensorflow test-notebooks test-jax format notebooks lock clean
+.PHONY: help setup book test lint test-tensorflow test-notebooks test-jax format notebooks run \
+  lock clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 26
@@ -46,6 +48,14 @@ format: .venv/ready ## ruff's format and mendable findings, code and chapters
 
 notebooks: .venv/ready ## write notebooks/ anew from chapters/
 	$(BIN)/python -m ilsvrc.notebooks
+
+run: .venv/ready ## execute every chapter into build/executed at PROFILE (laptop)
+	@mkdir -p build/executed; failed=; \
+	for chapter in $(basename $(notdir $(wildcard chapters/*.md))); do \
+	  $(BIN)/ilsvrc run $$chapter --profile $(PROFILE) -o build/executed/$$chapter.ipynb || \
+	    failed="$$failed $$chapter"; \
+	done; \
+	test -z "$$failed" || { echo "Failed:$$failed"; exit 1; }
 
 .venv/ready: requirements.lock pyproject.toml
 .venv-jax/ready: requirements-jax.lock pyproject.toml

@@ -1,0 +1,87 @@
+"""A notebook on Colab: the framework is there, the course is not, the folder is empty."""
+
+import json
+import os
+import subprocess
+import sys
+import sysconfig
+
+import nbformat
+import pytest
+
+from ilsvrc import notebooks, paths
+
+pytestmark = [pytest.mark.slow, pytest.mark.tools]
+# What the machine lacks: the course, one of its light dependencies, and what only the book needs.
+ABSENT = ("pip", "ilsvrc", "__editable__", "papermill", "myst", "sphinx", "jupyter_book")
+VERSIONS = """
+import importlib.metadata, json
+names = ["numpy", "keras", "tensorflow", "jax", "jaxlib", "pandas", "matplotlib"]
+print(json.dumps({name: importlib.metadata.version(name) for name in names}))
+"""
+
+
+EXECUTE = """
+import json, sys
+from IPython.core.interactiveshell import InteractiveShell
+shell = InteractiveShell.instance()
+for source in json.loads(sys.argv[1]):
+    if not shell.run_cell(source).success:
+        sys.exit(source)
+import ilsvrc
+print("ran", ilsvrc.__file__)
+"""
+
+
+@pytest.fixture
+def repository(tmp_path):
+    """Return a repository that holds the working tree as it is, committed or not."""
+    git = ["git", f"--git-dir={tmp_path / 'course' / '.git'}", f"--work-tree={paths.ROOT}"]
+    git += ["-c", "user.name=Test", "-c", "user.email=test@localhost"]
+    (tmp_path / "course").mkdir()
+    for command in (["init", "--quiet"], ["add", "--all"], ["commit", "--quiet", "-m", "As it is"]):
+        subprocess.run([*git, *command], check=True)
+    return tmp_path / "course"
+
+
+@pytest.fixture
+def colab(tmp_path, repository):
+    """Return a function that runs code in an empty folder, where the framework is all there is."""
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "env"], check=True)
+    [site] = (tmp_path / "env").glob("lib/python*/site-packages")
+    framework = tmp_path / "framework"
+    framework.mkdir()
+    for package in os.scandir(sysconfig.get_path("purelib")):
+        if not package.name.startswith(ABSENT):
+            (framework / package.name).symlink_to(package.path)
+    (site / "framework.pth").write_text(f"{framework}\n")
+    (tmp_path / "content").mkdir()
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+
+    def run(code, *arguments):
+        return subprocess.run(
+            [tmp_path / "env" / "bin" / "python", "-c", code, *arguments],
+            cwd=tmp_path / "content",
+            env=kept | {"ILSVRC_REPOSITORY": str(repository), "ILSVRC_PROFILE": "smoke"},
+            capture_output=True,
+            text=True,
+        )
+
+    return run
+
+
+def test_alexnet_runs_on_a_machine_that_has_the_framework_alone(colab, tmp_path):
+    assert colab("import keras, ilsvrc").stderr.endswith("No module named 'ilsvrc'\n")
+    before = json.loads(colab(VERSIONS).stdout)
+
+    file = paths.ROOT / "notebooks" / "2012_alexnet.ipynb"
+    cells = [cell.source for cell in nbformat.read(file, as_version=4).cells if "outputs" in cell]
+    assert cells[0] == notebooks.FIRST_CELL
+    done = colab(EXECUTE, json.dumps(cells))
+
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert "The course is installed." in done.stdout
+    assert f"ran {tmp_path / 'content' / 'imagenet-winners'}" in done.stdout
+    assert json.loads(colab(VERSIONS).stdout) == before
+    assert colab(notebooks.FIRST_CELL).stdout == ""  # it is there now: nothing to do
+    assert colab("import papermill").returncode == 0  # a light dependency that was missing

@@ -1,0 +1,221 @@
+"""Notebooks from the chapters: generated for Colab, JupyterHub and nbval, or executed.
+
+`python -m ilsvrc.notebooks` writes `notebooks/` anew from `chapters/`.
+"""
+
+import ast
+import difflib
+import hashlib
+import os
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+import jupytext
+import nbformat
+
+from ilsvrc import chapters, myst, paths
+
+REPOSITORY = "https://github.com/imagenet-winners/imagenet-winners"
+REFERENCE = "nbval-check-output"  # the tag of a cell whose output is the same on every machine
+FIRST_CELL = f'''\
+# On Colab or a JupyterHub: fetch the course. Where it is installed, this cell does nothing.
+import importlib.util
+import os
+import subprocess
+import sys
+
+if importlib.util.find_spec("ilsvrc") is None:
+    source = os.environ.get("ILSVRC_REPOSITORY", "{REPOSITORY}")
+    if not os.path.isdir("imagenet-winners"):
+        clone = ["git", "clone", "--quiet", "--depth", "1", source, "imagenet-winners"]
+        subprocess.run(clone, check=True)
+    subprocess.run([sys.executable, "imagenet-winners/utils/ilsvrc/install.py"], check=True)
+    sys.path.insert(0, os.path.abspath("imagenet-winners/utils"))'''
+METADATA = {
+    "accelerator": "GPU",
+    "colab": {"gpuType": "T4", "provenance": [], "toc_visible": True},
+    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
+
+
+def generate(root: Path = paths.ROOT, out: Path | None = None) -> list[Path]:
+    """Write a notebook for each chapter, and remove those that have none.
+
+    A notebook holds the chapter in plain Markdown after a first cell that installs the course where
+    it is missing. Cell ids hang on the content alone, so the same chapter gives the same file.
+    Reference outputs of cells tagged `nbval-check-output` are kept if the notebook in place has the
+    same code; otherwise they are left empty, for `refresh`.
+
+    Args:
+        root: The repository: `chapters/*.md` and `book/references.bib` are read.
+        out: Where the notebooks go; default: `root/notebooks`.
+
+    Returns:
+        The notebooks' files, in the order of the chapters.
+
+    Raises:
+        ValueError: A chapter holds MyST that has no counterpart in a notebook.
+    """
+    out = out or root / "notebooks"
+    out.mkdir(parents=True, exist_ok=True)
+    sources = sorted((root / "chapters").glob("*.md"))
+    bibliography = root / "book" / "references.bib"
+    citations = myst.citations(bibliography) if bibliography.exists() else {}
+    names = frozenset(source.stem for source in sources)
+    written = []
+    for source in sources:
+        page = myst.Page(citations, names, REPOSITORY)
+        try:
+            notebook = _convert(source.read_text(encoding="utf-8"), page)
+        except ValueError as error:
+            raise ValueError(f"{source.relative_to(root)}: {error}") from error
+        file = out / f"{source.stem}.ipynb"
+        if file.exists():
+            _keep_outputs(nbformat.read(file, as_version=4), notebook)
+        _write(notebook, file)
+        written.append(file)
+    for stale in set(out.glob("*.ipynb")) - set(written):
+        stale.unlink()
+    return written
+
+
+def refresh(file: Path) -> bool:
+    """Execute a generated notebook at `smoke` if a reference output is missing; return whether."""
+    notebook = nbformat.read(file, as_version=4)
+    tagged = [cell for cell in notebook.cells if REFERENCE in cell.metadata.get("tags", [])]
+    if all(cell.execution_count for cell in tagged):
+        return False
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ.update(ILSVRC_PROFILE="smoke", XDG_CACHE_HOME=folder)
+        executed = nbformat.read(_papermill(notebook, Path(folder) / file.name, {}), as_version=4)
+    _keep_outputs(executed, notebook)
+    _write(notebook, file)
+    return True
+
+
+def execute(
+    chapter: str,
+    profile: str | None = None,
+    parameters: dict | None = None,
+    output: Path | str | None = None,
+) -> Path:
+    """Execute a chapter as a notebook, with a progress bar.
+
+    Args:
+        chapter: Such as "2012_alexnet".
+        profile: "smoke", "laptop" or "gpu"; default: `ILSVRC_PROFILE`, else what fits the machine.
+        parameters: Values for names of the chapter's parameters cell, such as {"epochs": 3}.
+        output: The executed notebook; default: `notebooks/<chapter>.ipynb` in the user's cache.
+
+    Returns:
+        The executed notebook's file. After a failure it holds what ran until then.
+
+    Raises:
+        ValueError: There is no such chapter, or it has no such parameter.
+        RuntimeError: A cell failed; the message names it.
+    """
+    notebook = jupytext.read(chapters.path(chapter), fmt="md:myst")
+    given = dict(parameters or {})
+    if profile is not None:
+        given["profile"] = profile
+    known = defaults(notebook)
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise ValueError(
+                f"{chapter} has no parameter {name!r}.{hint} It has: {', '.join(known)}."
+            )
+    target = Path(output) if output else paths.cache() / "notebooks" / f"{chapter}.ipynb"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    return _papermill(notebook, target, given)
+
+
+def defaults(notebook: nbformat.NotebookNode) -> dict:
+    """Return the names that a notebook's parameters cell sets, with their values.
+
+    Raises:
+        ValueError: A value is no literal, or the cell does something else than set names.
+    """
+    found = {}
+    for cell in notebook.cells:
+        if "parameters" in cell.metadata.get("tags", []):
+            for statement in ast.parse(cell.source).body:
+                if not isinstance(statement, ast.Assign):
+                    raise ValueError(f"The parameters cell may only set names: {cell.source!r}")
+                found[statement.targets[0].id] = ast.literal_eval(statement.value)
+    return found
+
+
+def _papermill(notebook: nbformat.NotebookNode, target: Path, parameters: dict) -> Path:
+    """Execute a notebook into a file with papermill."""
+    import papermill
+    from papermill.exceptions import PapermillExecutionError
+
+    try:
+        papermill.execute_notebook(notebook, target, parameters, kernel_name="python3")
+    except PapermillExecutionError as error:
+        first = error.source.strip().splitlines()[0]
+        raise RuntimeError(
+            f"Cell {error.cell_index + 1} of {target.stem}, which begins with {first!r}, failed: "
+            f"{error.ename}: {error.evalue}\nWhat ran until then is in {target}"
+        ) from None
+    return target
+
+
+def _convert(text: str, page: myst.Page) -> nbformat.NotebookNode:
+    """Return a chapter's text as a notebook for Colab, JupyterHub and nbval."""
+    chapter = jupytext.reads(text, fmt="md:myst")
+    for _ in range(2):  # the second time all labels are known
+        page.counts.clear()
+        cells = [("code", FIRST_CELL, [])]
+        for cell in chapter.cells:
+            if cell.cell_type != "code":
+                cells.append(("markdown", myst.plain(cell.source, page), []))
+                continue
+            cells.append(("code", cell.source, cell.metadata.get("tags", [])))
+            figure = cell.metadata.get("mystnb", {}).get("figure", {})
+            if "caption" in figure:
+                caption = myst.caption(figure["caption"], figure.get("name"), page)
+                cells.append(("markdown", caption, []))
+    notebook = nbformat.v4.new_notebook(metadata=METADATA)
+    seen = Counter()
+    for kind, source, tags in cells:
+        if not source:
+            continue
+        new = nbformat.v4.new_code_cell if kind == "code" else nbformat.v4.new_markdown_cell
+        digest = hashlib.sha256(f"{kind}\n{source}".encode()).hexdigest()[:8]
+        seen[digest] += 1
+        name = f"{digest}-{seen[digest]}" if seen[digest] > 1 else digest
+        notebook.cells.append(new(source, id=name, metadata={"tags": tags} if tags else {}))
+    return notebook
+
+
+def _keep_outputs(old: nbformat.NotebookNode, new: nbformat.NotebookNode) -> None:
+    """Copy the outputs of tagged cells from a notebook with the same code."""
+    pairs = [[cell for cell in nb.cells if cell.cell_type == "code"] for nb in (old, new)]
+    if [cell.source for cell in pairs[0]] != [cell.source for cell in pairs[1]]:
+        return
+    for number, (was, cell) in enumerate(zip(*pairs, strict=True), start=1):
+        if REFERENCE in cell.metadata.get("tags", []) and was.execution_count:
+            cell.execution_count = number
+            cell.outputs = was.outputs
+            for output in cell.outputs:
+                if "execution_count" in output:
+                    output.execution_count = number
+
+
+def _write(notebook: nbformat.NotebookNode, file: Path) -> None:
+    """Write a notebook whole or not at all."""
+    new = file.with_suffix(".new")
+    nbformat.write(notebook, new)
+    os.replace(new, file)
+
+
+if __name__ == "__main__":
+    for path in generate():
+        print(f"{path.relative_to(paths.ROOT)}{' executed' if refresh(path) else ''}")
+    sys.exit()
