@@ -15,10 +15,20 @@ from .. import paths
 from . import photographs
 from .arrays import decoded
 from .catalogue import CATALOGUE, Entry, variants
-from .folders import scan
+from .download import install
+from .folders import image_files, scan
 from .photographs import open_photograph
 
-__all__ = ["CATALOGUE", "Dataset", "Entry", "find", "load", "open_photograph"]
+__all__ = [
+    "CATALOGUE",
+    "Dataset",
+    "Entry",
+    "fetch",
+    "find",
+    "load",
+    "open_photograph",
+    "status",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +86,8 @@ def load(
             best for `size` first), a name in `CATALOGUE`, or "folder" with `path`.
         size: side of the images in pixels; the shorter side is scaled to it, the centre kept.
         images: at most so many training images, as even over the classes as can be, drawn by
-            `seed`; None for all. Validation images are always all there.
+            `seed`; None for all (of the photographs, which never end, 300 crops each). Validation
+            images are always all there.
         path: the data set's own folder, or a folder that holds it. Without it, `ILSVRC_DATA` and
             then the user's cache are looked at.
         bad: what happens to files that are no readable image: "skip" (named in a warning and in
@@ -87,6 +98,8 @@ def load(
     Raises:
         ValueError: unknown name or option, a data set too small, or, with bad="raise", a bad file.
         FileNotFoundError: the data set is not there; the message says how to get it.
+        ConnectionError: it could not be downloaded.
+        OSError: the disk has no room for it.
     """
     if size < 1:
         raise ValueError(f"size={size}: an image has at least one pixel a side.")
@@ -94,7 +107,7 @@ def load(
         raise ValueError(f"bad={bad!r}: say 'skip' or 'raise'.")
     if name == "photographs":
         return _load_photographs(size, images, seed)
-    root, entry = _root(name, size, path)
+    root, entry = _root(name, size, path, download)
     listing = scan(root)
     arrays = decoded(listing, size)
     if arrays.skipped:
@@ -139,6 +152,52 @@ def find(name: str, path: str | os.PathLike | None = None) -> Path | None:
     return _find(variants(name), path)
 
 
+def fetch(wanted: str | Entry) -> Path:
+    """Download a data set into the user's cache unless it is there already, and return its folder.
+
+    The download shows a bar, goes on where a broken one stopped, is checked by size and checksum,
+    and appears whole or not at all.
+
+    Args:
+        wanted: a name in `CATALOGUE`, "imagenette" for any variant (the smallest where none is
+            there), or an `Entry` of your own.
+
+    Raises:
+        ValueError: unknown name, nothing to download, or a wrong size, checksum or content.
+        ConnectionError: the server could not be reached or kept breaking off; try again to go on.
+        OSError: the disk has no room for it.
+    """
+    names = [wanted.name] if isinstance(wanted, Entry) else variants(wanted)
+    entry = wanted if isinstance(wanted, Entry) else CATALOGUE[names[0]]
+    return _find(names, None) or install(entry, paths.cache() / "data")
+
+
+def status() -> list[dict]:
+    """Return what there is: a row for the embedded photographs and each data set of the catalogue.
+
+    Each row has ``name``; ``where``, the folder, "embedded", or None where it is not there;
+    ``images``; and ``bytes``, of the images or, where it is not there, of the download (None where
+    there is none).
+    """
+    embedded = [photographs.locate(photograph) for photograph in photographs.PHOTOGRAPHS]
+    rows = [
+        {
+            "name": "photographs",
+            "where": "embedded",
+            "images": len(embedded),
+            "bytes": sum(path.stat().st_size for path in embedded),
+        }
+    ]
+    for entry in CATALOGUE.values():
+        root = find(entry.name)
+        row = {"name": entry.name, "where": root, "images": entry.images, "bytes": entry.bytes}
+        if root:
+            files = image_files(root)
+            row |= {"images": len(files), "bytes": sum(path.stat().st_size for path in files)}
+        rows.append(row)
+    return rows
+
+
 def _find(names: list[str], path: str | os.PathLike | None) -> Path | None:
     places = [Path(path).expanduser()] if path else _places()
     for place in places:
@@ -155,7 +214,7 @@ def _places() -> list[Path]:
     return [*([own] if own else []), paths.cache() / "data"]
 
 
-def _root(name: str, size: int, path) -> tuple[Path, Entry]:
+def _root(name: str, size: int, path, download: bool) -> tuple[Path, Entry]:
     """Return the folder of a data set and what is known about it."""
     if name == "folder":
         if path is None:
@@ -166,6 +225,8 @@ def _root(name: str, size: int, path) -> tuple[Path, Entry]:
         return root, Entry("folder", root.resolve().name, f"images in {root.resolve().name}", 0)
     names = variants(name, size)
     root = _find(names, path)
+    if root is None and download and path is None:
+        root = install(CATALOGUE[names[0]], paths.cache() / "data")
     if root is None:
         raise FileNotFoundError(_missing(name, names, path))
     return root, CATALOGUE[root.name]
@@ -183,7 +244,7 @@ def _missing(name: str, names: list[str], path) -> str:
         else "It cannot be downloaded. "
     )
     return (
-        f"The data set {name!r} is not here. Looked in: {looked}. {fetch}"
+        f"The data set {name!r} is not here. Looked for {', '.join(names)} in: {looked}. {fetch}"
         "Or set ILSVRC_DATA=/your/folder to the folder that holds it. "
         'Or work with the embedded photographs: load("photographs").'
     )
@@ -191,10 +252,8 @@ def _missing(name: str, names: list[str], path) -> str:
 
 def _load_photographs(size: int, images: int | None, seed: int) -> Dataset:
     classes = len(photographs.PHOTOGRAPHS)
-    most = photographs.TRAIN_CROPS * classes
-    if images is not None:
-        _enough(images, classes)
-    train = most if images is None else min(images, most)
+    train = photographs.TRAIN_CROPS * classes if images is None else images
+    _enough(train, classes)
     val = photographs.VAL_CROPS * classes
     x_train, y_train, x_val, y_val, digest = photographs.crops(size, train, val, seed)
     return Dataset(

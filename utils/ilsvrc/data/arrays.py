@@ -45,8 +45,8 @@ def decode(source: bytes, size: int) -> np.ndarray:
     """
     with Image.open(io.BytesIO(source)) as image:
         image.draft(None, (size, size))  # lets JPEG decode at 1/2, 1/4 or 1/8 of its size
-        if image.mode.startswith("I;16"):
-            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        if image.mode.startswith("I"):  # 16 bits a pixel
+            image = Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))
         image = ImageOps.exif_transpose(image).convert("RGB")
         side = min(image.size)
         left, top = (image.width - side) / 2, (image.height - side) / 2
@@ -83,7 +83,7 @@ def _key(listing: Listing, size: int) -> str:
     digest = hashlib.sha256(json.dumps([VERSION, size, listing.class_ids]).encode())
     for split, files in [("train", listing.train), ("val", listing.val)]:
         for path, label in files:
-            stat = os.stat(listing.root / path)
+            stat = os.stat(f"{listing.root}/{path}")
             line = f"{split} {label} {stat.st_size} {stat.st_mtime_ns} {path}\n"
             digest.update(line.encode(errors="surrogateescape"))
     return f"{listing.root.name}-{size}-{digest.hexdigest()[:20]}"
@@ -106,17 +106,14 @@ def _build(listing: Listing, size: int, folder: Path) -> None:
         title = f"Decoding {listing.root.name} at {size} pixels"
         with tqdm(total=count, desc=title, unit=" images", leave=False, delay=0.5) as bar:
             for split, files in [("train", listing.train), ("val", listing.val)]:
+                results = _fill(listing.root, files, size, partial / f"x_{split}.npy", bar)
                 kept = []
-                for (path, label), (error, content) in zip(
-                    files, _fill(listing.root, files, size, partial / f"x_{split}.npy"), strict=True
-                ):
-                    bar.update()
+                for (path, label), (error, content) in zip(files, results, strict=True):
                     if error:
                         skipped.append((path, error))
                         continue
                     kept.append(label)
-                    name = Path(path).name
-                    line = f"{split} {listing.class_ids[label]} {name} {content}\n"
+                    line = f"{split} {listing.class_ids[label]} {Path(path).name} {content}\n"
                     digest.update(line.encode(errors="surrogateescape"))
                 np.save(partial / f"y_{split}.npy", np.array(kept, np.int32))
                 counts = {name: kept.count(label) for label, name in enumerate(listing.class_ids)}
@@ -128,8 +125,13 @@ def _build(listing: Listing, size: int, folder: Path) -> None:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _fill(root: Path, files: list[tuple[str, int]], size: int, target: Path):
-    """Decode files into an array on disk with all cores; yield each (error, SHA-256) in order."""
+def _fill(
+    root: Path, files: list[tuple[str, int]], size: int, target: Path, bar: tqdm
+) -> list[tuple[str, str]]:
+    """Decode files into one array on disk with all cores; return each (error, SHA-256) in order.
+
+    The array has a row for each file without an error.
+    """
     array = np.lib.format.open_memmap(target, "w+", np.uint8, (len(files), size, size, 3))
 
     def work(index: int) -> tuple[str, str]:
@@ -140,22 +142,23 @@ def _fill(root: Path, files: list[tuple[str, int]], size: int, target: Path):
             return f"{type(error).__name__}: {error}", ""
         return "", hashlib.sha256(source).hexdigest()
 
-    pool = ThreadPoolExecutor(_cores())
-    good = []
+    results = []
+    pool = ThreadPoolExecutor(_cores())  # Pillow and hashlib let other threads run meanwhile
     try:
-        for index, result in enumerate(pool.map(work, range(len(files)))):
-            if not result[0]:
-                good.append(index)
-            yield result
+        for result in pool.map(work, range(len(files))):
+            results.append(result)
+            bar.update()
     finally:
         pool.shutdown(cancel_futures=True)
-    if len(good) < len(files):
-        whole = target.with_suffix(".whole")
-        kept = np.lib.format.open_memmap(whole, "w+", np.uint8, (len(good), size, size, 3))
+    good = [index for index, (error, _) in enumerate(results) if not error]
+    if 0 < len(good) < len(files):
+        kept = np.lib.format.open_memmap(
+            target.with_suffix(".kept"), "w+", np.uint8, (len(good), size, size, 3)
+        )
         for row, index in enumerate(good):
             kept[row] = array[index]
-        kept.flush()
-        os.replace(whole, target)
+        os.replace(target.with_suffix(".kept"), target)
+    return results
 
 
 def _cores() -> int:

@@ -116,6 +116,8 @@ def variants(name: str, size: int | None = None) -> list[str]:
         return ["imagenette2", "imagenette2-320", "imagenette2-224", "imagenette2-160"]
     if name in CATALOGUE:
         return [name]
+    if name in ("photographs", "folder"):
+        raise ValueError(f"{name!r} is not in the catalogue: there is nothing to find or to fetch.")
     known = ["photographs", "imagenette", *CATALOGUE, "folder"]
     near = difflib.get_close_matches(str(name), known, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""

@@ -32,8 +32,8 @@ class Listing:
 def scan(root: Path) -> Listing:
     """List a data set: Tiny ImageNet's layout, ``train/`` and ``val/``, or class folders alone.
 
-    Class folders without a split are split here: a fifth of each class, chosen by the files'
-    names, is for validation, so that a picture never changes sides when others are added.
+    Class folders without a split are split here: a fifth of each class, chosen by the files' names
+    alone, is for validation.
 
     Raises:
         ValueError: when there is no usable data set; the message says what is missing.
@@ -50,6 +50,15 @@ def scan(root: Path) -> Listing:
             counts[label] += 1
         refuse_empty(root, split, {listing.class_ids[label]: n for label, n in counts.items()})
     return listing
+
+
+def image_files(root: Path) -> list[Path]:
+    """Return the labelled image files of a data set; none where its layout is broken."""
+    try:
+        listing = scan(root)
+    except ValueError:
+        return []
+    return [root / path for path, _ in listing.train + listing.val]
 
 
 def refuse_empty(root: Path, split: str, counts: dict[str, int]) -> None:

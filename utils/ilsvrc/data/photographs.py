@@ -94,7 +94,7 @@ def open_photograph(name: str) -> Image.Image:
     """
     for photograph in PHOTOGRAPHS:
         if photograph.name == name:
-            return Image.open(_locate(photograph)).convert("RGB")
+            return Image.open(locate(photograph)).convert("RGB")
     names = ", ".join(photograph.name for photograph in PHOTOGRAPHS)
     raise ValueError(f"No embedded photograph is called {name!r}. There are: {names}.")
 
@@ -120,10 +120,10 @@ def crops(size: int, train: int, val: int, seed: int):
     digest = hashlib.sha256()
     x_train, y_train, x_val, y_val = [], [], [], []
     for label, photograph in enumerate(PHOTOGRAPHS):
-        path = _locate(photograph)
+        path = locate(photograph)
         digest.update(path.read_bytes())
         image = Image.open(path).convert("RGB")
-        left, right = _bands(image)
+        left, right = bands(image)
         for band, total, split, xs, ys in [
             (left, train, 0, x_train, y_train),
             (right, val, 1, x_val, y_val),
@@ -146,7 +146,7 @@ def credit() -> str:
     return "; ".join(f"{p.name}: {p.credit.replace('; ', ', ')}" for p in PHOTOGRAPHS)
 
 
-def _bands(image: Image.Image) -> tuple[tuple[int, int], tuple[int, int]]:
+def bands(image: Image.Image) -> tuple[tuple[int, int], tuple[int, int]]:
     """Return the columns (from, to) for training and for validation, a largest crop apart."""
     gap = round(LONGEST * min(image.size))
     right = image.width - round(0.4 * (image.width - gap))
@@ -166,7 +166,12 @@ def _crop(image: Image.Image, band: tuple[int, int], size: int, rng) -> np.ndarr
     return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, box=box))
 
 
-def _locate(photograph: Photograph) -> Path:
+def locate(photograph: Photograph) -> Path:
+    """Return a photograph's file inside the installed package that brings it.
+
+    Raises:
+        FileNotFoundError: when the package is not installed or lacks it.
+    """
     spec = find_spec(photograph.package)
     path = Path(spec.origin).parent / photograph.file if spec else None
     if path is None or not path.is_file():
