@@ -19,7 +19,7 @@ from ilsvrc import ledger
 
 LONG = 30  # boxes; a longer network has its repeated modules folded
 GAP, SIDE_GAP, LANE = 15, 12, 10  # pixels between rows, between boxes of a row, for a passing edge
-SHAPES = 100  # pixels for the shapes, right of the trunk
+SHAPES = 84  # pixels for the shapes, right of the trunk
 COLOURS = {"conv": "#0072B2", "pool": "#009E73", "dense": "#D55E00"}  # Okabe and Ito
 ACTIVATIONS = {"relu": "ReLU", "relu6": "ReLU6", "silu": "swish"}
 PASSING = {  # layers that take a place in a box, but no box; "" is not worth saying
@@ -38,7 +38,7 @@ MERGES = {"Add": "add", "Concatenate": "concatenate", "Multiply": "multiply", "A
 STYLE = (
     "<style>"
     ".ilsvrc-diagram text{fill:currentColor;font-family:system-ui,sans-serif}"
-    ".ilsvrc-diagram .main{font-size:12px;font-weight:600}"
+    ".ilsvrc-diagram .main{font-size:12px;font-weight:500}"
     ".ilsvrc-diagram .small{font-size:11px}"
     ".ilsvrc-diagram .middle{text-anchor:middle}"
     ".ilsvrc-diagram .edge{fill:none;stroke:currentColor;stroke-opacity:.55;stroke-width:1.2}"
@@ -128,7 +128,7 @@ def _boxes(uses: list) -> list[Box]:
     for box in boxes:
         box.kind = _kind(box.main.layer)
         box.lines = _lines(box)
-        box.width = 14 + max(40, *((7.8 if main else 6.6) * len(t) for t, main in box.lines))
+        box.width = 12 + max(40, *((7.0 if main else 6.5) * len(t) for t, main in box.lines))
         box.height = 8 + 13 * len(box.lines)
     return boxes
 
