@@ -180,9 +180,11 @@ def test_files_are_decoded_once_a_size(folder, monkeypatch):
     assert again.digest == first.digest and again.y_train.tolist() == first.y_train.tolist()
 
 
-def test_another_content_is_decoded_anew(folder):
-    before = load(folder)
-    picture(folder / "train" / "green" / "0.jpg", BLUE)
+def test_another_content_of_the_same_size_is_decoded_anew(folder):
+    changing = picture(folder / "train" / "green" / "0.bmp", GREEN)
+    before, size = load(folder), changing.stat().st_size
+    picture(changing, BLUE)
+    assert changing.stat().st_size == size
     after = load(folder)
     assert near(before.x_train[0], GREEN) and near(after.x_train[0], BLUE)
     assert before.digest != after.digest
