@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pandas as pd
 
 TABLE = Path(__file__).with_name("facts.toml")
-CERTAINTIES = ("counted", "source", "transcribed")
+CERTAINTIES = ("counted", "source", "transcribed", "measured")
 UNITS = {
     "parameters": "parameters",
     "macs": "MACs",
@@ -21,8 +21,14 @@ UNITS = {
 
 
 class Fact(NamedTuple):
-    """One published number: its value, its unit, the key of its source in ``book/references.bib``
-    and how certain it is (``counted``, ``source`` or ``transcribed``, see ``facts.toml``)."""
+    """One published number.
+
+    Attributes:
+        value: the number.
+        unit: its unit; errors are in percent.
+        source: a key of ``book/references.bib``.
+        certainty: one of `CERTAINTIES`, explained in ``facts.toml``.
+    """
 
     value: float | int
     unit: str
