@@ -4,6 +4,7 @@ import re
 
 import pandas as pd
 import pytest
+
 from ilsvrc import facts
 from ilsvrc.paths import ROOT
 
