@@ -1,0 +1,211 @@
+"""The built book as a reader's browser sees it: no error, no other host, no raw markup."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from bs4 import BeautifulSoup
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
+
+from ilsvrc import paths
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+OPTIONS = [
+    *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+]
+RAW = re.compile(r":::|```|\{(cite|numref|ref|doc|term|glue|eq|eval|code-cell|figure)[:}]")
+SETTLED = """
+const done = arguments[arguments.length - 1];
+const math = (window.MathJax && MathJax.startup && MathJax.startup.promise) || Promise.resolve();
+math.then(() => setTimeout(done, 100));
+"""
+SEEN = """
+const page = (document.querySelector("article") || document.body).cloneNode(true);
+page.querySelectorAll("pre, code, script, style").forEach((part) => part.remove());
+return {
+  text: page.textContent,
+  theme: document.documentElement.dataset.theme,
+  ground: getComputedStyle(document.body).backgroundColor,
+  too_wide: document.documentElement.scrollWidth - window.innerWidth,
+  math: document.querySelectorAll(".math").length,
+  typeset: document.querySelectorAll("mjx-container").length,
+  wrong_math: document.querySelectorAll("mjx-merror, [data-mjx-error]").length,
+};
+"""
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    """Return a headless Chromium that can reach nothing but this machine."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    driver = shutil.which("chromedriver")
+    if not (chromium and driver):
+        if os.environ.get("CI"):
+            pytest.fail("CI has no Chromium: install chromium and chromium-driver")
+        pytest.skip("no Chromium here: install chromium and chromium-driver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for option in [*OPTIONS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"]:
+        options.add_argument(option)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    browser = webdriver.Chrome(options=options, service=Service(driver))
+    browser.set_script_timeout(60)
+    yield browser
+    browser.quit()
+
+
+@pytest.fixture(scope="module")
+def serve():
+    """Return a function that serves a folder on this machine and gives its address."""
+    servers = []
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *args):
+            pass
+
+    def start(folder):
+        server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=folder))
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        servers.append(server)
+        return f"http://127.0.0.1:{server.server_port}"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture(scope="module")
+def html():
+    """Build the course's own book at the smoke profile and return the folder of its pages.
+
+    It lies in `_build/test`, so that a second run of the tests executes only what changed.
+    """
+    folder = paths.ROOT / "_build" / "test"
+    cache = folder / "cache"
+    settings = os.environ | {"ILSVRC_PROFILE": "smoke", "XDG_CACHE_HOME": str(cache)}
+    settings.pop("ILSVRC_DATA", None)
+    jupyter_book = Path(sys.executable).with_name("jupyter-book")
+    command = [jupyter_book, "build", "-W", "--keep-going", ".", "--path-output", folder]
+    result = subprocess.run(
+        command, cwd=paths.ROOT, env=settings, text=True, capture_output=True, timeout=600
+    )
+    assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-6000:]
+    return folder / "_build" / "html"
+
+
+def faults(browser, url, theme, width):
+    """Open a page and return what is wrong with it, in words."""
+    phone = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
+    script = f"localStorage.setItem('mode', '{theme}'); localStorage.setItem('theme', '{theme}');"
+    added = browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": script})
+    browser.get_log("browser"), browser.get_log("performance")  # of the page before
+    browser.get(url)
+    browser.execute_async_script(SETTLED)
+    seen = browser.execute_script(SEEN)
+    browser.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", added)
+    found = [f"says {e['message']}" for e in browser.get_log("browser") if e["level"] == "SEVERE"]
+    found += requests_gone_wrong(browser.get_log("performance"))
+    found += [f"shows raw markup: {m[0]!r}" for m in RAW.finditer(seen["text"])]
+    if seen["theme"] != theme or (sum(channels(seen["ground"])) < 384) != (theme == "dark"):
+        found.append(f"is not {theme}: {seen['theme']}, {seen['ground']}")
+    if seen["too_wide"] > 0:
+        found.append(f"is {seen['too_wide']} px wider than a screen of {width}")
+    if seen["typeset"] < seen["math"] or seen["wrong_math"]:
+        found.append(f"has {seen['math']} formulas, {seen['typeset']} of them typeset")
+    return [f"{urlsplit(url).path} in {theme} {one}" for one in found]
+
+
+def requests_gone_wrong(log):
+    """Name the requests in a performance log that left this machine or did not get their answer."""
+    for entry in log:
+        message = json.loads(entry["message"])["message"]
+        method, details = message["method"], message["params"]
+        if method == "Network.requestWillBeSent":
+            url = urlsplit(details["request"]["url"])
+            if url.scheme not in ("data", "blob") and url.hostname != "127.0.0.1":
+                yield f"asks another host: {url.geturl()}"
+        elif method == "Network.responseReceived" and details["response"]["status"] >= 400:
+            yield f"lacks {details['response']['url']} ({details['response']['status']})"
+
+
+def channels(colour):
+    """Return the red, green and blue of a computed colour."""
+    return [float(number) for number in re.findall(r"[\d.]+", colour)[:3]]
+
+
+def pages(html):
+    """Return the addresses of a book's pages, relative to its folder."""
+    found = (path.relative_to(html).as_posix() for path in html.rglob("*.html"))
+    return sorted(p for p in found if not p.startswith("_") and p != "index.html")
+
+
+PAGE = """<!doctype html><html data-theme="light"><head><link rel="icon" href="data:,">
+<style>body {{ background: white }}</style></head><body><article>{}</article></body></html>"""
+
+
+@pytest.mark.parametrize(
+    ("body", "fault"),
+    [
+        ("All is well. <pre>:::{note}</pre>", None),
+        ("<script>nothing.at.all()</script>", "nothing is not defined"),
+        ("<img src='missing.png' alt='x'>", "missing.png"),
+        ("<img src='https://example.org/a.png' alt='x'>", "another host: https://example.org/a"),
+        (":::{note}", "raw markup: ':::'"),
+        ("see {cite}`someone`", "raw markup: '{cite}'"),
+        ("<div style='width: 3000px'>wide</div>", "wider than a screen"),
+        ("<span class='math'>\\(x\\)</span>", "1 formulas, 0 of them typeset"),
+        ("<script>document.body.style.background = 'black'</script>", "is not light"),
+    ],
+)
+def test_a_planted_fault_is_found(browser, serve, tmp_path, body, fault):
+    (tmp_path / "page.html").write_text(PAGE.format(body))
+    found = faults(browser, f"{serve(tmp_path)}/page.html", "light", 1300)
+    assert (found == []) if fault is None else any(fault in one for one in found), found
+
+
+@pytest.mark.parametrize(("theme", "width"), [("light", 1300), ("dark", 390)])
+def test_the_book_is_without_fault(browser, serve, html, theme, width):
+    address = serve(html)
+    found = [one for p in pages(html) for one in faults(browser, f"{address}/{p}", theme, width)]
+    assert found == []
+
+
+def test_the_search_finds_a_chapter(browser, serve, html):
+    browser.get(f"{serve(html)}/search.html?q=AlexNet")
+    browser.implicitly_wait(20)
+    result = browser.find_element("css selector", "#search-results li a")
+    browser.implicitly_wait(0)
+    assert "2012_alexnet.html" in result.get_attribute("href")
+
+
+def test_every_executed_page_has_a_banner(html):
+    for file in sorted((html / "chapters").glob("*.html")):
+        article = BeautifulSoup(file.read_text(), "html.parser").find("article")
+        assert article.select_one(".cell_output .ilsvrc-banner"), f"{file.name} has no banner"
+
+
+def test_every_launch_link_opens_a_notebook_of_the_repository(html):
+    found = []
+    for name in pages(html):
+        parsed = BeautifulSoup((html / name).read_text(), "html.parser")
+        links = [a["href"] for a in parsed.select(".dropdown-launch-buttons a[href]")]
+        for link in links:
+            notebook = re.search(r"notebooks/[\w.-]+\.ipynb", link)
+            assert notebook and (paths.ROOT / notebook[0]).is_file(), f"{name}: {link}"
+        found += [name] * bool(links)
+    assert "chapters/2012_alexnet.html" in found
