@@ -13,8 +13,9 @@ from pathlib import Path
 
 import yaml
 from bs4 import BeautifulSoup
-from ilsvrc import data, profiles
 from sphinx.errors import ExtensionError
+
+from ilsvrc import data, profiles
 
 # What the pages run with, unless the caller of the build says otherwise.
 DEFAULTS = {
