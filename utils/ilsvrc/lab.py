@@ -11,7 +11,8 @@ import keras
 import numpy as np
 from IPython.display import HTML, display
 
-from ilsvrc import augment, backend, chapters, data, ledger, paths, records, training
+from ilsvrc import augment, backend, chapters, ledger, paths, records, training
+from ilsvrc.data import Dataset, load
 from ilsvrc.profiles import Plan, Run, profile, settle
 
 
@@ -83,17 +84,17 @@ class Lab:
         return next(name for name, run in self.runs.items() if run.headline)
 
     @property
-    def data(self) -> data.Dataset:
+    def data(self) -> Dataset:
         """Return the data set of the headline run, at the size its images are stored in."""
         return self.dataset(self.plan(self.headline))
 
-    def dataset(self, plan: Plan) -> data.Dataset:
+    def dataset(self, plan: Plan) -> Dataset:
         """Return the data set of a plan (loaded once)."""
         wanted = (plan.data, plan.stored_size, plan.images)
         if wanted not in self._datasets:
             name, size, images = wanted
             download = self.profile.name == "gpu"
-            self._datasets[wanted] = data.load(name, size, images=images, download=download)
+            self._datasets[wanted] = load(name, size, images=images, download=download)
         return self._datasets[wanted]
 
     def train(self, name: str) -> training.Trained:

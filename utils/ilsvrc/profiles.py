@@ -132,7 +132,7 @@ def settle(run: Run, profile: Profile, *, epochs=None, seed=None, size=None, see
         run=run,
         profile=profile.name,
         build=run.small if slim else run.build,
-        data=next((name for name in profile.data if data.find(name)), profile.data[-1]),
+        data=next((name for name in profile.data[:-1] if data.find(name)), profile.data[-1]),
         size=size or (run.small_size if slim else full_size),
         images=min(images, default=None),
         epochs=(epochs or profile.epochs) * run.longer,

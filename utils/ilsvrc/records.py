@@ -111,7 +111,9 @@ def make(plan, dataset, chapter: str, trained: list, views: dict[str, list[float
         "headline": plan.run.headline,
         "network": {
             "name": plan.network,
-            "options": {k: str(v) for k, v in getattr(plan.build, "keywords", {}).items()},
+            "options": {
+                k: getattr(v, "__name__", v) for k, v in getattr(plan.build, "keywords", {}).items()
+            },
             "input": [plan.size, plan.size, 3],
             "classes": len(dataset.class_names),
             "parameters": int(ours["parameters"]),
@@ -207,10 +209,10 @@ def published(chapter: str, run: str, folder: Path = paths.RESULTS) -> Record | 
     return read(path) if path.exists() else None
 
 
-COLUMNS = (
-    "chapter run network parameters MACs data size epochs device backend "
-    "top1 spread seeds seconds date"
-).split()
+COLUMNS = [
+    *("chapter", "run", "network", "parameters", "MACs", "data", "size", "epochs", "device"),
+    *("backend", "top1", "spread", "seeds", "seconds", "date"),
+]
 
 
 def scoreboard(folder: Path = paths.RESULTS):

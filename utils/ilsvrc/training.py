@@ -79,7 +79,7 @@ def feed(dataset, batch: int) -> SimpleNamespace:
 
     Returns:
         A namespace with `train` and `val` (for `Model.fit`), `images` (all training images, uint8),
-        `mean` (3,) float32 of their pixels in 0..255, and `steps` an epoch.
+        `mean` (3,) float32 of their pixels in 0..255, their side `size` in px, and `steps` an epoch.
 
     Raises:
         ValueError: There are fewer training images than one batch takes.
@@ -94,7 +94,12 @@ def feed(dataset, batch: int) -> SimpleNamespace:
     some = dataset.x_train[:: max(len(dataset.x_train) // 2000, 1)]
     mean = np.asarray(some, "float32").mean(axis=(0, 1, 2))
     return SimpleNamespace(
-        train=train, val=val, images=dataset.x_train, mean=mean, steps=len(train), batch=batch
+        train=train,
+        val=val,
+        images=dataset.x_train,
+        mean=mean,
+        size=dataset.size,
+        steps=len(train),
     )
 
 
