@@ -47,7 +47,8 @@ def citations(file: Path) -> dict[str, tuple[str, str, str]]:
         fields = entry.fields
         people = [" ".join(person.last_names) for person in entry.persons.get("author", [])]
         names = f"{people[0]} et al." if len(people) > 2 else " and ".join(people)
-        link = fields.get("url", "")
+        elsewhere = re.search(r"\\url\{(.+?)\}", fields.get("howpublished", ""))
+        link = fields.get("url", elsewhere[1] if elsewhere else "")
         if "eprint" in fields:
             link = f"https://arxiv.org/abs/{fields['eprint']}"
         if "doi" in fields:

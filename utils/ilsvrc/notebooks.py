@@ -7,6 +7,7 @@ import ast
 import difflib
 import hashlib
 import os
+import shutil
 import sys
 import tempfile
 from collections import Counter
@@ -27,9 +28,10 @@ import subprocess
 import sys
 
 if importlib.util.find_spec("ilsvrc") is None:
-    source = os.environ.get("ILSVRC_REPOSITORY", "{REPOSITORY}")
+    course = "{REPOSITORY}"
+    course = os.environ.get("ILSVRC_REPOSITORY", course)
     if not os.path.isdir("imagenet-winners"):
-        clone = ["git", "clone", "--quiet", "--depth", "1", source, "imagenet-winners"]
+        clone = ["git", "clone", "--quiet", "--depth", "1", course, "imagenet-winners"]
         subprocess.run(clone, check=True)
     subprocess.run([sys.executable, "imagenet-winners/utils/ilsvrc/install.py"], check=True)
     sys.path.insert(0, os.path.abspath("imagenet-winners/utils"))'''
@@ -88,11 +90,12 @@ def refresh(file: Path) -> bool:
     tagged = [cell for cell in notebook.cells if REFERENCE in cell.metadata.get("tags", [])]
     if all(cell.execution_count for cell in tagged):
         return False
-    with tempfile.TemporaryDirectory() as folder:
-        os.environ.update(ILSVRC_PROFILE="smoke", XDG_CACHE_HOME=folder)
-        executed = nbformat.read(_papermill(notebook, Path(folder) / file.name, {}), as_version=4)
+    folder = Path(tempfile.mkdtemp(prefix="ilsvrc-"))  # stays after a failure, to be looked at
+    os.environ.update(ILSVRC_PROFILE="smoke", XDG_CACHE_HOME=str(folder))
+    executed = nbformat.read(_papermill(notebook, folder / file.name, {}), as_version=4)
     _keep_outputs(executed, notebook)
     _write(notebook, file)
+    shutil.rmtree(folder)
     return True
 
 
@@ -155,6 +158,7 @@ def _papermill(notebook: nbformat.NotebookNode, target: Path, parameters: dict) 
     import papermill
     from papermill.exceptions import PapermillExecutionError
 
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # the kernel's greetings are no output
     try:
         papermill.execute_notebook(notebook, target, parameters, kernel_name="python3")
     except PapermillExecutionError as error:
@@ -215,7 +219,14 @@ def _write(notebook: nbformat.NotebookNode, file: Path) -> None:
     os.replace(new, file)
 
 
+def main() -> None:
+    """Write `notebooks/` anew and execute what lacks a reference output."""
+    try:
+        for file in generate():
+            print(f"{file.relative_to(paths.ROOT)}{' (executed)' if refresh(file) else ''}")
+    except (ValueError, RuntimeError) as error:
+        sys.exit(str(error))
+
+
 if __name__ == "__main__":
-    for path in generate():
-        print(f"{path.relative_to(paths.ROOT)}{' executed' if refresh(path) else ''}")
-    sys.exit()
+    main()
