@@ -26,7 +26,9 @@ OPTIONS = [
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 ]
-RAW = re.compile(r":::|```|\{(cite|numref|ref|doc|term|glue|eq|eval|code-cell|figure)[:}]")
+RAW = re.compile(  # fences, a table's rule, roles and directives
+    r":::|```|\|[-—:]+\||\{(cite|numref|ref|doc|term|glue|eq|eval|code-cell|figure)[:}]"
+)
 SETTLED = """
 const done = arguments[arguments.length - 1];
 const math = (window.MathJax && MathJax.startup && MathJax.startup.promise) || Promise.resolve();
@@ -167,6 +169,7 @@ PAGE = """<!doctype html><html data-theme="light"><head><link rel="icon" href="d
         ("<img src='https://example.org/a.png' alt='x'>", "another host: https://example.org/a"),
         (":::{note}", "raw markup: ':::'"),
         ("see {cite}`someone`", "raw markup: '{cite}'"),
+        ("| a | b | |---|---:| | 1 | 2 |", "raw markup: '|---|'"),
         ("<div style='width: 3000px'>wide</div>", "wider than a screen"),
         ("<span class='math'>\\(x\\)</span>", "1 formulas, 0 of them typeset"),
         ("<script>document.body.style.background = 'black'</script>", "is not light"),
@@ -194,9 +197,12 @@ def test_the_search_finds_a_chapter(browser, serve, html):
 
 
 def test_every_executed_page_has_a_banner(html):
+    styles = (html / "_static" / "course.css").read_text()
     for file in sorted((html / "chapters").glob("*.html")):
         article = BeautifulSoup(file.read_text(), "html.parser").find("article")
-        assert article.select_one(".cell_output .ilsvrc-banner"), f"{file.name} has no banner"
+        banner = article.select_one(".cell_output .ilsvrc-banner")
+        assert banner, f"{file.name} has no banner"
+        assert all(f".{name}" in styles for name in banner["class"]), banner["class"]
 
 
 def test_every_launch_link_opens_a_notebook_of_the_repository(html):
