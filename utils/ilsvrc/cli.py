@@ -19,8 +19,10 @@ def data_group(context):
         from ilsvrc import data
 
         for row in data.status():
+            images = f"{row['images']:,} images" if row["images"] else ""
+            size = f"{row['bytes'] / 2**20:,.0f} MiB" if row["bytes"] else ""
             where = row["where"] or "not here"
-            click.echo(f"{row['name']:<18} {row['title']:<44} {where}")
+            click.echo(f"{row['name']:<18} {images:>16} {size:>11}  {where}")
 
 
 @data_group.command("fetch")

@@ -190,6 +190,7 @@ class Lab:
         plan = self.plan(self.headline)
         dataset, cost = self.dataset(plan), self.expectation(self.headline)
         squashed = ", squashed to squares" if dataset.squashed else ""
+        epochs = "epoch" if plan.epochs == 1 else "epochs"
         rows = {
             "Profile": f"{self.profile.name}",
             "Device": f"{backend.device()}, Keras {keras.__version__} on {backend.name()}",
@@ -197,7 +198,7 @@ class Lab:
             f"{len(dataset.x_val):,} to test on, {len(dataset.class_names)} classes",
             "Network": f"{plan.network}, {plan.size} x {plan.size} px, {cost['parameters']:,} "
             f"parameters, {cost['macs'] / 1e6:,.0f} million MACs an image",
-            "Training": f"{plan.epochs} epochs, batches of {plan.batch}",
+            "Training": f"{plan.epochs} {epochs} in batches of {plan.batch}",
             "Expect": f"about {_duration(cost['seconds'])} and {cost['bytes'] / 2**30:.1f} GiB",
         }
         body = "".join(f"<dt>{k}</dt><dd>{html.escape(v)}</dd>" for k, v in rows.items())

@@ -8,8 +8,9 @@ import shutil
 import sys
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
+from types import CodeType, SimpleNamespace
 
 import keras
 import numpy as np
@@ -78,8 +79,9 @@ def feed(dataset, batch: int) -> SimpleNamespace:
         batch: Images a training step.
 
     Returns:
-        A namespace with `train` and `val` (for `Model.fit`), `images` (all training images, uint8),
-        `mean` (3,) float32 of their pixels in 0..255, their side `size` in px, and `steps` an epoch.
+        A namespace with `train` and `val` (for `Model.fit`), `images` (all training images,
+        uint8), `mean` (3,) float32 of their pixels in 0..255, their side `size` in px, and `steps`
+        an epoch.
 
     Raises:
         ValueError: There are fewer training images than one batch takes.
@@ -229,26 +231,47 @@ def build(plan: Plan, classes: int) -> keras.Model:
 
 
 def _code(thing, module: str, seen: set):
-    """Yield what a function does, as strings: its code, and that of all it uses from its module."""
-    if hasattr(thing, "func"):  # functools.partial
-        yield repr((thing.args, sorted(thing.keywords.items(), key=str)))
-        thing = thing.func
-    if id(thing) in seen or getattr(thing, "__module__", None) != module:
-        return
-    seen.add(id(thing))
-    if isinstance(thing, type):
-        for member in vars(thing).values():
-            yield from _code(member, module, seen)
-    elif hasattr(thing, "__code__"):
-        yield repr((thing.__defaults__, thing.__kwdefaults__))
-        nested = [thing.__code__]
-        while nested:
-            code = nested.pop()
-            nested += [c for c in code.co_consts if hasattr(c, "co_code")]
-            plain = [c for c in code.co_consts if not hasattr(c, "co_code")]
-            yield repr((code.co_code, code.co_names, sorted(map(repr, plain))))
-            for name in code.co_names:
-                yield from _code(thing.__globals__.get(name), module, seen)
+    """Yield what a value or function is and does, as strings that are the same in every process.
+
+    A function of the chapter's module is its code, its defaults and all that it uses of that
+    module; anything else that is callable is its name.
+    """
+    if isinstance(thing, partial):
+        yield from _code(thing.func, module, seen)
+        for value in (*thing.args, *(x for item in sorted(thing.keywords.items()) for x in item)):
+            yield from _code(value, module, seen)
+    elif not callable(thing):
+        yield repr(thing)
+    elif thing.__module__ != module or not hasattr(thing, "__qualname__"):
+        yield f"{thing.__module__}.{getattr(thing, '__qualname__', type(thing).__qualname__)}"
+    elif thing not in seen:
+        seen.add(thing)
+        if isinstance(thing, type):
+            for member in vars(thing).values():
+                if callable(member):
+                    yield from _code(member, module, seen)
+        else:
+            yield from _function(thing, module, seen)
+
+
+def _function(function, module: str, seen: set):
+    """Yield a function's code, its defaults, and what it uses of its module."""
+    for value in (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()):
+        yield from _code(value, module, seen)
+    nested = [function.__code__]
+    while nested:
+        code = nested.pop()
+        nested += [c for c in code.co_consts if isinstance(c, CodeType)]
+        plain = [
+            sorted(map(repr, c)) if isinstance(c, frozenset) else repr(c)
+            for c in code.co_consts
+            if not isinstance(c, CodeType)
+        ]
+        yield repr((code.co_code, code.co_names, plain))
+        for name in code.co_names:
+            used = function.__globals__.get(name)
+            if callable(used) and getattr(used, "__module__", None) == module:
+                yield from _code(used, module, seen)
 
 
 def key(plan: Plan, digest: str) -> str:
@@ -260,8 +283,7 @@ def key(plan: Plan, digest: str) -> str:
     parts = [repr((plan.size, plan.images, plan.epochs, plan.batch, digest))]
     parts.append(repr((backend.versions(), backend.device())))
     for function in (plan.build, plan.run.fit):
-        module = getattr(function, "func", function).__module__
-        parts += _code(function, module, set())
+        parts += _code(function, getattr(function, "func", function).__module__, set())
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 

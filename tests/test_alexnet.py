@@ -1,0 +1,152 @@
+"""AlexNet against the paper and against an independent graph; each planted mistake is caught."""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+import ilsvrc
+from ilsvrc import facts, ledger, paths
+from ilsvrc.chapters import chapter
+
+GRIDS = {"conv1": 55, "pool1": 27, "conv2": 27, "pool2": 13, "conv5": 13, "pool5": 6}
+ORDER = [
+    *("conv1", "relu1", "norm1", "pool1", "conv2", "relu2", "norm2", "pool2", "conv3", "relu3"),
+    *("conv4", "relu4", "conv5", "relu5", "pool5", "flatten", "dense6", "relu6", "dropout6"),
+    *("dense7", "relu7", "dropout7", "dense8", "softmax"),
+]
+
+
+@pytest.fixture(scope="module")
+def alexnet():
+    return ilsvrc.chapter("2012_alexnet").alexnet
+
+
+def check_parameters(model):
+    assert model.count_params() == facts.value("alexnet.parameters") == 60_965_224
+
+
+def check_macs(model):
+    assert round(ledger.totals(model)["macs"] / 1e9, 3) == 0.724
+
+
+def check_grids(model):
+    assert {name: model.get_layer(name).output.shape[1] for name in GRIDS} == GRIDS
+
+
+def check_order(model):
+    assert [layer.name for layer in model.layers[1:]] == ORDER
+
+
+def check_activations(model):
+    for i in range(1, 8):
+        assert model.get_layer(f"relu{i}").activation is keras.activations.relu
+
+
+def check_overlap(model):
+    for name in ("pool1", "pool2", "pool5"):
+        pool = model.get_layer(name)
+        assert (pool.pool_size, pool.strides) == ((3, 3), (2, 2))
+
+
+def check_rates(model):
+    assert [model.get_layer(f"dropout{i}").rate for i in (6, 7)] == [0.5, 0.5]
+
+
+def check_start(model):
+    for name in ("conv1", "conv2", "conv3", "conv4", "conv5", "dense6", "dense7", "dense8"):
+        layer = model.get_layer(name)
+        assert np.std(keras.ops.convert_to_numpy(layer.kernel)) == pytest.approx(0.01, rel=0.05)
+        raised = name in ("conv2", "conv4", "conv5", "dense6", "dense7")
+        assert np.all(keras.ops.convert_to_numpy(layer.bias) == float(raised)), name
+
+
+CHECKS = [
+    *(check_parameters, check_macs, check_grids, check_order, check_activations, check_overlap),
+    *(check_rates, check_start),
+]
+
+
+def test_it_is_the_papers_network(alexnet):
+    model = alexnet()
+    for check in CHECKS:
+        check(model)
+
+
+def test_the_variants_have_their_known_counts(alexnet):
+    assert alexnet(groups=1).count_params() == 62_378_344
+    assert alexnet(classes=10).count_params() == 56_909_194
+
+
+def test_kernels_strides_and_groups_agree_with_the_onnx_graph(alexnet):
+    onnx = pytest.importorskip("onnx")
+    file = Path(onnx.__file__).parent / "backend/test/data/light/light_bvlc_alexnet.onnx"
+    graph = onnx.load(file).graph
+    model = alexnet()
+    convolutions = [node for node in graph.node if node.op_type == "Conv"]
+    for i, node in enumerate(convolutions, 1):
+        given = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+        layer = model.get_layer(f"conv{i}")
+        assert list(layer.kernel_size) == list(given["kernel_shape"])
+        assert list(layer.strides) == list(given.get("strides", [1, 1]))
+        assert layer.groups == given.get("group", 1)
+    assert len(convolutions) == 5
+    assert sum(node.op_type == "LRN" for node in graph.node) == 2
+    assert sum(node.op_type == "MaxPool" for node in graph.node) == 3
+
+
+PLANTED = {
+    "no groups": ("groups=2,  # the towers", "groups=1,", check_parameters),
+    "no LRN": ("    norm=True,\n", "    norm=False,\n", check_order),
+    "pools of 2x2": ("    pool=3,  # windows", "    pool=2,  # windows", check_overlap),
+    "ReLU dropped": ('    activation="relu",\n', '    activation="linear",\n', check_order),
+    "one ReLU linear": (
+        "        return layers.Activation(activation, name=",
+        '        return layers.Activation("linear" if i == 4 else activation, name=',
+        check_activations,
+    ),
+    "one dropout": (
+        'return layers.Dropout(dropout, name=f"dropout{i}")(x)',
+        "return x",
+        check_order,
+    ),
+    "same padding in conv1": ("11, strides=4)", '11, strides=4, padding="same")', check_grids),
+    "biases at 0": ("    bias=1.0,", "    bias=0.0,", check_start),
+}
+
+
+@pytest.mark.parametrize("mistake", PLANTED)
+def test_a_planted_mistake_fails_its_check(mistake, tmp_path, monkeypatch):
+    right, wrong, check = PLANTED[mistake]
+    source = (paths.CHAPTERS / "2012_alexnet.md").read_text(encoding="utf-8")
+    assert right in source
+    (tmp_path / "planted.md").write_text(source.replace(right, wrong), encoding="utf-8")
+    monkeypatch.setattr(paths, "CHAPTERS", tmp_path)
+    chapter.cache_clear()
+    model = chapter("planted").alexnet()
+    chapter.cache_clear()
+    with pytest.raises(AssertionError):
+        check(model)
+
+
+@pytest.mark.parametrize(("k", "alpha"), [(2.0, 1e-4), (1.0, 1e-4 / 5)])
+def test_lrn_is_the_papers_formula_and_caffes_by_its_arguments(k, alpha):
+    lrn = ilsvrc.chapter("2012_alexnet").LocalResponseNorm(k=k, alpha=alpha)
+    a = np.random.default_rng(0).normal(0, 60, (2, 3, 3, 9)).astype("float32")
+    b = keras.ops.convert_to_numpy(lrn(a))
+    for i in range(9):
+        near = a[..., max(0, i - 2) : i + 3]
+        expected = a[..., i] / (k + alpha * (near**2).sum(-1)) ** 0.75
+        np.testing.assert_allclose(b[..., i], expected, rtol=1e-4)
+
+
+def test_the_slim_sibling_takes_small_images():
+    slim = ilsvrc.chapter("2012_alexnet").slim_alexnet(logits=True)
+    assert slim.input_shape == (None, 67, 67, 3)
+    assert slim.output_shape == (None, 10)
+    assert slim.count_params() < 1_000_000
+
+
+def test_logits_leave_the_softmax_out(alexnet):
+    assert alexnet(classes=10, logits=True).layers[-1].name == "dense8"

@@ -1,0 +1,58 @@
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from ilsvrc import backend
+
+
+def test_value_and_grad_of_a_sum_of_cubes():
+    f = backend.value_and_grad(lambda x: ops.sum(x**3))
+    x = np.arange(6, dtype="float64").reshape(2, 3)
+    value, gradient = f(x)
+    assert float(value) == pytest.approx((x**3).sum())
+    np.testing.assert_allclose(ops.convert_to_numpy(gradient), 3 * x**2)
+
+
+def test_value_and_grad_goes_through_a_network():
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1, use_bias=False)])
+    _, gradient = backend.value_and_grad(lambda x: ops.sum(model(x)))(np.ones((2, 3)))
+    weights = ops.convert_to_numpy(model.layers[0].kernel)[:, 0]
+    np.testing.assert_allclose(ops.convert_to_numpy(gradient), np.stack([weights] * 2), rtol=1e-5)
+
+
+def test_reseeding_repeats_dropout_and_gives_each_layer_its_own_stream():
+    x = keras.Input((200,))
+    drop = [keras.layers.Dropout(0.5)(x), keras.layers.Dropout(0.5)(x)]
+    inner = keras.Model(x, drop)
+    outer = keras.Model(x, inner(x))  # generators of a model within a model are found, too
+
+    def run(number):
+        backend.reseed(outer, number)
+        return [ops.convert_to_numpy(y) for y in outer(np.ones((1, 200)), training=True)]
+
+    first, again, other = run(1), run(1), run(2)
+    assert np.array_equal(first[0], again[0]) and np.array_equal(first[1], again[1])
+    assert not np.array_equal(first[0], other[0])
+    assert not np.array_equal(first[0], first[1])
+
+
+def test_the_machine_is_named():
+    assert backend.name() == keras.backend.backend()
+    assert backend.on_cpu()
+    assert "cores" in backend.device()
+    assert backend.precision() == "float32"
+    assert backend.peak_memory() > 10_000_000
+    assert backend.versions()["keras"] == keras.__version__
+
+
+@pytest.mark.parametrize(
+    ("error", "memory"),
+    [
+        (MemoryError(), True),
+        (RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes"), True),
+        (ValueError("shapes do not fit"), False),
+    ],
+)
+def test_memory_that_ran_out_is_told_from_other_errors(error, memory):
+    assert backend.out_of_memory(error) is memory

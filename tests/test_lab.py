@@ -1,0 +1,204 @@
+"""The lab on the slim AlexNet and the embedded photographs."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from functools import partial
+
+import keras
+import numpy as np
+import pytest
+
+import ilsvrc
+from ilsvrc import Lab, data, paths, profiles, training
+
+CHAPTER = "2012_alexnet"
+
+
+@pytest.fixture
+def lab():
+    return Lab(CHAPTER, "smoke")
+
+
+def with_run(lab, monkeypatch, **changes):
+    """Put a changed headline run in place of the chapter's runs."""
+    module = ilsvrc.chapter(CHAPTER)
+    run = replace(module.runs[0], **changes)
+    monkeypatch.setattr(module, "runs", [run])
+    return lab
+
+
+def test_the_box_says_what_will_happen(lab):
+    box = lab._repr_html_()
+    for said in ("smoke", "slim_alexnet", "67 x 67", "320 training images", "1 epoch", "GiB"):
+        assert said in box
+
+
+@pytest.mark.slow
+def test_training_records_and_reads_back(lab, monkeypatch, tmp_path):
+    monkeypatch.setattr(paths, "RESULTS", tmp_path)
+    record = lab.record("alexnet")
+    trained = lab.train("alexnet")  # the same training, not another
+    assert record["seeds"][0]["history"] == trained.history
+    assert record["network"]["name"] == "slim_alexnet"
+    assert record["network"]["paper_parameters"] == 60_965_224
+    assert record["data"]["standin"] and record["data"]["digest"] == lab.data.digest
+    assert set(record["views"]) == {"1", "10"}
+    assert trained.probabilities.shape == (len(lab.data.y_val), 10)
+    np.testing.assert_allclose(trained.probabilities.sum(1), 1, atol=1e-4)
+    assert sorted(trained.filters) == [0, 1]
+    assert np.abs(trained.filters[1] - trained.filters[0]).max() > 0
+    assert trained.prepare(lab.data.x_val[:2]).shape == (2, 67, 67, 3)
+    assert record.arrays["weights/conv1/kernel"].dtype == np.float16
+
+    other = Lab(CHAPTER, "smoke").train("alexnet")  # a new sitting picks the finished run up
+    assert other.history == trained.history and other.seconds == trained.seconds
+    np.testing.assert_array_equal(other.probabilities, trained.probabilities)
+
+
+@pytest.mark.slow
+def test_a_killed_training_resumes_to_the_same_numbers(tmp_path):
+    def command(cache):
+        environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path / cache)}
+        call = [sys.executable, "-m", "ilsvrc", "train", CHAPTER, "alexnet"]
+        call += ["--profile", "smoke", "--epochs", "3"]
+        return call, environment
+
+    def history(cache):
+        (state,) = (tmp_path / cache).rglob("epoch-0003/state.json")
+        return json.loads(state.read_text())["history"]
+
+    call, environment = command("broken")
+    process = subprocess.Popen(call, env=environment, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 240
+    while not list((tmp_path / "broken").rglob("epoch-0001/state.json")):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not list((tmp_path / "broken").rglob("epoch-0003"))
+    subprocess.run(call, env=environment, check=True, stderr=subprocess.DEVNULL)
+    call, environment = command("whole")
+    subprocess.run(call, env=environment, check=True, stderr=subprocess.DEVNULL)
+    broken, whole = history("broken"), history("whole")
+    assert len(whole["loss"]) == 3
+    for metric in whole:
+        np.testing.assert_allclose(broken[metric], whole[metric], rtol=1e-4, err_msg=metric)
+
+
+def test_a_changed_recipe_is_another_run(lab):
+    plan = lab.plan("alexnet")
+    module = ilsvrc.chapter(CHAPTER)
+    changed = [
+        replace(plan, epochs=2),
+        replace(plan, build=partial(module.slim_alexnet, norm=False)),
+        replace(plan, run=replace(plan.run, fit=partial(module.fit, rate=0.5))),
+    ]
+    keys = {training.key(one, "digest") for one in [plan, *changed]}
+    assert len(keys) == 4
+    assert training.key(plan, "digest") != training.key(plan, "other")
+    assert training.key(plan, "digest") == training.key(
+        Lab(CHAPTER, "smoke").plan("alexnet"), "digest"
+    )
+
+
+def test_wrong_names_are_answered_with_the_right_ones(lab):
+    with pytest.raises(ValueError, match="Did you mean 'alexnet'"):
+        lab.plan("alexnt")
+    with pytest.raises(ValueError, match="Did you mean 'laptop'"):
+        Lab(CHAPTER, "laptp")
+    with pytest.raises(ValueError, match="Did you mean '2012_alexnet'"):
+        Lab("2012_alexnett", "smoke")
+
+
+def test_an_image_too_small_for_the_network_is_refused(lab, monkeypatch):
+    with_run(lab, monkeypatch, small_size=32)
+    with pytest.raises(ValueError, match=r"32 px: they are too small"):
+        lab.train("alexnet")
+
+
+def test_too_few_images_are_refused(lab, monkeypatch):
+    with_run(lab, monkeypatch, images=20)
+    with pytest.raises(ValueError, match="fewer than one batch of 32"):
+        lab.train("alexnet")
+
+
+def test_a_softmax_model_is_refused(lab, monkeypatch):
+    module = ilsvrc.chapter(CHAPTER)
+
+    def soft(logits=False, **options):
+        return module.slim_alexnet(**options)
+
+    with_run(lab, monkeypatch, small=soft)
+    with pytest.raises(ValueError, match="is a softmax"):
+        lab.train("alexnet")
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        "sparse_categorical_crossentropy",
+        keras.losses.SparseCategoricalCrossentropy(from_logits=False),
+    ],
+)
+def test_a_loss_on_probabilities_is_refused(lab, monkeypatch, loss):
+    def fit(model, data, epochs, callbacks):
+        model.compile("sgd", loss)
+        return model.fit(data.train, epochs=epochs, callbacks=callbacks, verbose=0)
+
+    with_run(lab, monkeypatch, fit=fit)
+    with pytest.raises(ValueError, match="from_logits=True"):
+        lab.train("alexnet")
+
+
+def test_memory_that_runs_out_is_told_plainly(lab, monkeypatch):
+    def fit(model, data, epochs, callbacks):
+        raise RuntimeError("RESOURCE_EXHAUSTED: out of memory")
+
+    with_run(lab, monkeypatch, fit=fit)
+    with pytest.raises(MemoryError, match="batches of 32 images of 67 px"):
+        lab.train("alexnet")
+    assert keras.config.dtype_policy().name == "float32"
+
+
+def test_an_epoch_is_a_shuffle_by_seed_and_epoch():
+    photographs = data.load("photographs", 32, images=100)
+    batches = training.feed(photographs, 20).train
+    orders = []
+    for entropy in [(0, 0), (0, 1), (1, 0), (0, 0)]:
+        batches.reorder(*entropy)
+        orders.append(np.concatenate([batches[i][1] for i in range(len(batches))]))
+        assert sorted(orders[-1]) == sorted(photographs.y_train)
+    assert np.array_equal(orders[0], orders[3])
+    assert not np.array_equal(orders[0], orders[1]) and not np.array_equal(orders[0], orders[2])
+
+
+def test_the_profile_settles_what_is_trained(lab):
+    run = lab.runs["images-1000"]
+    laptop = profiles.settle(run, profiles.PROFILES["laptop"])
+    gpu = profiles.settle(run, profiles.PROFILES["gpu"])
+    assert (laptop.network, laptop.size, laptop.seeds) == ("slim_alexnet", 67, (0,))
+    assert (gpu.network, gpu.size, gpu.seeds) == ("alexnet", 128, (0, 1, 2))
+    assert laptop.epochs == 9 * profiles.PROFILES["laptop"].epochs and laptop.images == 1000
+    headline = profiles.settle(lab.runs["alexnet"], profiles.PROFILES["gpu"])
+    assert (headline.size, headline.stored_size) == (227, 259)
+    small = profiles.settle(lab.runs["alexnet"], profiles.PROFILES["laptop"], size=128)
+    assert (small.network, small.size) == ("alexnet", 128)
+
+
+def test_the_profile_comes_from_the_environment(monkeypatch):
+    assert profiles.profile().name == "laptop"  # no GPU here
+    monkeypatch.setenv("ILSVRC_PROFILE", "smoke")
+    assert profiles.profile().name == "smoke"
+    assert profiles.profile("gpu").name == "gpu"
+
+
+@pytest.mark.real
+@pytest.mark.slow
+def test_the_slim_sibling_learns_imagenette(real_imagenette):
+    trained = Lab(CHAPTER, "laptop").train("alexnet")
+    assert trained.history["val_accuracy"][-1] > 0.5

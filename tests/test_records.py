@@ -1,0 +1,101 @@
+import json
+
+import numpy as np
+import pytest
+
+from ilsvrc import records
+
+FACTS = {
+    "chapter": "1999_small",
+    "run": "small",
+    "headline": True,
+    "network": {"name": "small", "parameters": 10, "macs": 100},
+    "data": {"title": "Imagenette", "size": 64, "squashed": True},
+    "recipe": {"epochs": 3},
+    "backend": {"name": "jax"},
+    "device": {"name": "a processor"},
+    "top1": {"mean": 0.5, "spread": None, "seeds": 1},
+    "cost": {"seconds": 9.0},
+    "date": "2026-01-31",
+    "seeds": [{"seed": 0, "history": {"loss": [2.0, 1.0]}}],
+}
+
+
+@pytest.fixture
+def record():
+    kernels = np.zeros((2, 3, 3, 3, 4), "float16")
+    return records.Record(FACTS, {"filters": kernels, "filter_epochs": np.array([0, 3])})
+
+
+def test_a_record_comes_back_as_it_was_written(record, tmp_path):
+    path = records.write(record, tmp_path)
+    back = records.published("1999_small", "small", tmp_path)
+    assert back.facts == record.facts
+    assert path == tmp_path / "1999_small" / "small.json"
+    assert list(back.filters) == [0, 3] and back.filters[3].dtype == np.float32
+    assert {file.name for file in path.parent.iterdir()} == {"small.json", "small.npz"}
+
+
+def test_an_unpublished_run_is_none(tmp_path):
+    assert records.published("1999_small", "other", tmp_path) is None
+
+
+def test_a_failed_write_leaves_the_old_record(record, tmp_path):
+    records.write(record, tmp_path)
+    broken = records.Record(FACTS | {"date": object()}, record.arrays)
+    with pytest.raises(TypeError):
+        records.write(broken, tmp_path)
+    assert records.published("1999_small", "small", tmp_path)["date"] == "2026-01-31"
+    assert len(list((tmp_path / "1999_small").iterdir())) == 2
+
+
+def test_the_title_says_what_was_squashed_and_where_it_ran(record):
+    assert "64 px, squashed" in record.title and "jax on a processor" in record.title
+
+
+def test_scores_by_hand():
+    probabilities = np.array([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7]])
+    found = records.scores(np.array([0, 1, 1]), probabilities)
+    assert found == {"top1": pytest.approx(2 / 3), "per_class": [1.0, 0.5]}
+
+
+def test_top5_is_scored_beyond_ten_classes_only():
+    probabilities = np.tile(np.arange(20.0), (3, 1))  # class 19 first, then 18, ...
+    found = records.scores(np.array([19, 15, 14]), probabilities)
+    assert (found["top1"], found["top5"]) == (pytest.approx(1 / 3), pytest.approx(2 / 3))
+    assert "top5" not in records.scores(np.array([0]), np.eye(10)[:1])
+
+
+def test_spread_needs_two_seeds():
+    assert records.spread([0.5]) is None
+    assert records.spread([0.4, 0.6]) == pytest.approx(0.1414, abs=1e-4)
+
+
+def test_the_scoreboard_lists_headline_runs_best_first(record, tmp_path):
+    for name, top1, headline in [("a", 0.6, True), ("b", 0.9, True), ("c", 0.95, False)]:
+        scored = {"run": name, "headline": headline, "top1": FACTS["top1"] | {"mean": top1}}
+        records.write(records.Record(FACTS | scored, record.arrays), tmp_path)
+    board = records.scoreboard(tmp_path)
+    assert list(board.run) == ["b", "a"]
+    assert board.data[0] == "Imagenette, squashed"
+
+
+def test_an_empty_scoreboard_has_its_columns(tmp_path):
+    assert list(records.scoreboard(tmp_path).columns) == records.COLUMNS
+
+
+def test_published_records_hold_what_the_architecture_asks():
+    from ilsvrc import paths
+
+    for path in paths.RESULTS.glob("*/*.json"):
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        missing = {
+            *("chapter", "run", "network", "data", "recipe", "backend", "device", "commit"),
+            *("date", "cost", "seeds", "top1"),
+        } - set(facts)
+        assert not missing, f"{path.name}: {missing}"
+        arrays = records.read(path).arrays
+        right = arrays["probabilities"].argmax(-1) == arrays["labels"]
+        assert right.mean() == pytest.approx(facts["top1"]["mean"], abs=2e-3), path.name
+    size = sum(file.stat().st_size for file in paths.RESULTS.rglob("*") if file.is_file())
+    assert size < 25 * 2**20

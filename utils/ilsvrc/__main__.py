@@ -1,0 +1,5 @@
+"""`python -m ilsvrc` is the command line, as `ilsvrc` is."""
+
+from ilsvrc.cli import main
+
+main()
