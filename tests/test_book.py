@@ -11,9 +11,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import yaml
-from bs4 import BeautifulSoup
 
 from ilsvrc import paths
+
+pytestmark = pytest.mark.tools
+bs4 = pytest.importorskip("bs4", reason="the book's tools are not installed here")
 
 HEADER = """---
 jupytext:
@@ -225,7 +227,7 @@ def test_launch_links_point_at_notebooks_that_exist(mini):
 def launch_links(file):
     """Return the file in the repository that each launch button of a page opens."""
     found = {}
-    for link in BeautifulSoup(file.read_text(), "html.parser").select(
+    for link in bs4.BeautifulSoup(file.read_text(), "html.parser").select(
         ".dropdown-launch-buttons a[href]"
     ):
         url = urlsplit(link["href"])
@@ -246,7 +248,7 @@ def launch_links(file):
 def test_a_downloaded_notebook_is_the_generated_one(mini):
     html = mini / "_build" / "html"
     assert (html / "_sources/chapters/2012_alexnet.ipynb").read_text() == '{"cells": []}'
-    downloads = BeautifulSoup((html / "chapters/scoreboard.html").read_text(), "html.parser")
+    downloads = bs4.BeautifulSoup((html / "chapters/scoreboard.html").read_text(), "html.parser")
     assert not [a for a in downloads.select("a[href]") if a["href"].endswith(".ipynb")]
 
 
@@ -258,6 +260,10 @@ def test_the_sitemap_lists_pages_where_they_are(mini):
 
 def test_pages_name_no_script_style_or_font_of_another_host(mini):
     for file in (mini / "_build" / "html").rglob("*.html"):
-        tags = BeautifulSoup(file.read_text(), "html.parser").select("script, link, img, iframe")
-        loaded = [t.get("src") or t.get("href") for t in tags if t.get("rel") != ["canonical"]]
+        tags = bs4.BeautifulSoup(file.read_text(), "html.parser").select(
+            "script, link, img, iframe"
+        )
+        loaded = [
+            tag.get("src") or tag.get("href") for tag in tags if tag.get("rel") != ["canonical"]
+        ]
         assert not [url for url in loaded if url and re.match(r"(https?:)?//", url)], file.name

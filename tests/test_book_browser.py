@@ -13,13 +13,13 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from bs4 import BeautifulSoup
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 
 from ilsvrc import paths
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.tools]
+bs4 = pytest.importorskip("bs4", reason="the book's tools are not installed here")
 
 OPTIONS = [
     *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
@@ -199,7 +199,7 @@ def test_the_search_finds_a_chapter(browser, serve, html):
 def test_every_executed_page_has_a_banner(html):
     styles = (html / "_static" / "course.css").read_text()
     for file in sorted((html / "chapters").glob("*.html")):
-        article = BeautifulSoup(file.read_text(), "html.parser").find("article")
+        article = bs4.BeautifulSoup(file.read_text(), "html.parser").find("article")
         banner = article.select_one(".cell_output .ilsvrc-banner")
         assert banner, f"{file.name} has no banner"
         assert all(f".{name}" in styles for name in banner["class"]), banner["class"]
@@ -208,7 +208,7 @@ def test_every_executed_page_has_a_banner(html):
 def test_every_launch_link_opens_a_notebook_of_the_repository(html):
     found = []
     for name in pages(html):
-        parsed = BeautifulSoup((html / name).read_text(), "html.parser")
+        parsed = bs4.BeautifulSoup((html / name).read_text(), "html.parser")
         links = [a["href"] for a in parsed.select(".dropdown-launch-buttons a[href]")]
         for link in links:
             notebook = re.search(r"notebooks/[\w.-]+\.ipynb", link)
