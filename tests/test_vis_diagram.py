@@ -157,6 +157,7 @@ def test_it_reads_in_light_and_dark_and_aloud():
     assert "http://" not in page.replace("http://www.w3.org/2000/svg", "")
 
 
+@pytest.mark.slow
 def test_a_known_deep_network_fits_a_page():
     svg = drawn(keras.applications.ResNet50(weights=None))
     _, _, width, height = map(float, svg.get("viewBox").split())

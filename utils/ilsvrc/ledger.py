@@ -13,6 +13,16 @@ import numpy as np
 import pandas as pd
 
 FLOAT32 = 4  # bytes
+# Colours are the page's; figures stand under one another.
+TABLE_STYLE = """<style>
+table.dataframe.ledger {font-size: 0.74rem; font-variant-numeric: tabular-nums}
+table.dataframe.ledger :is(th, td) {padding: 0.15rem 0.35rem; text-align: right}
+table.dataframe.ledger :is(tbody th, td) {white-space: nowrap}
+table.dataframe.ledger :is(tbody th, th:nth-child(2), td:nth-child(2)) {text-align: left}
+table.dataframe.ledger td:nth-child(2) {white-space: normal}
+table.dataframe.ledger tbody tr:last-child {font-weight: bold; border-top: 1px solid}
+</style>
+"""
 SUMMED = ["parameters", "macs", "activation_bytes"]
 
 DENSE_CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
@@ -179,8 +189,9 @@ def stages(model, stages: dict[str, str | list[str]]) -> pd.DataFrame:
             ``(other)``.
 
     Returns:
-        A table like `ledger`'s, one row a stage in the given order: ``kind`` counts the layers,
-        sums are sums, and shape, field and stride are those of the stage's last layer.
+        A table like `ledger`'s, one row a stage in the given order: ``kind`` counts the layers
+        with parameters (all, where none has any), sums are sums, and shape, field and stride are
+        those of the stage's last layer.
 
     Raises:
         ValueError: if no layer's name begins with a prefix, or two stages have the same.
@@ -203,7 +214,8 @@ def stages(model, stages: dict[str, str | list[str]]) -> pd.DataFrame:
     for title in [*stages, "(other)"]:
         part = table[titles == title]
         if len(part):
-            kinds = Counter(part["kind"])
+            weighted = part[part["parameters"] > 0]
+            kinds = Counter((weighted if len(weighted) else part)["kind"])
             rows[title] = {
                 "kind": ", ".join(f"{n} {k}" if n > 1 else k for k, n in kinds.items()),
                 **part.iloc[-1][["output", "receptive_field", "stride"]],
@@ -237,7 +249,7 @@ class Ledger(pd.DataFrame):
         for column in shown.columns:
             shown[column] = [_written(column, value) for value in shown[column]]
         shown = shown.rename(columns=heads).rename_axis(None)
-        return shown.to_html(border=0, classes="ledger", justify="right")
+        return TABLE_STYLE + shown.to_html(border=0, classes="ledger")
 
 
 def _written(column: str, value) -> str:

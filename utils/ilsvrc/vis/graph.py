@@ -30,6 +30,7 @@ PASSING = {  # layers that take a place in a box, but no box; "" is not worth sa
     "ZeroPadding2D": "",
     "ReLU": "ReLU",
     "Softmax": "softmax",
+    "LocalResponseNorm": "LRN",
     "LocalResponseNormalization": "LRN",
 }
 MERGES = {"Add": "add", "Concatenate": "concatenate", "Multiply": "multiply", "Average": "average"}
