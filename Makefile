@@ -35,7 +35,7 @@ test-tensorflow: .venv/ready ## every test, on TensorFlow
 test-notebooks: .venv/ready ## nbval: every notebook runs at smoke, tagged outputs are compared
 	rm -rf build/cache
 	KERAS_BACKEND=tensorflow ILSVRC_PROFILE=smoke XDG_CACHE_HOME=$(CURDIR)/build/cache \
-	$(BIN)/python $(PYTEST) -p no:randomly -p no:cacheprovider \
+	$(BIN)/python $(PYTEST) -x -p no:randomly -p no:cacheprovider \
 	  --nbval-lax --nbval-current-env --nbval-cell-timeout 300 notebooks
 
 test-jax: .venv-jax/ready ## units and AlexNet at smoke on JAX, with no TensorFlow installed
