@@ -85,6 +85,9 @@ def mini(tmp_path_factory):
     (folder / "book" / "bibliography.md").write_text(cite)
     entry = "@misc{someone, author = {Some One}, title = {A thing}, year = 2012}\n"
     (folder / "book" / "references.bib").write_text(entry)
+    for name in ["README.md", ".pytest_cache/README.md"]:  # are no pages
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("# Not a page\n")
     (folder / "utils" / "ilsvrc" / "module.py").write_text("a = 1\n")
     (folder / "results" / "2012_alexnet" / "alexnet.json").write_text("{}\n")
     assert executed(build(folder)) == CHAPTERS
