@@ -15,6 +15,8 @@ from urllib.parse import urlsplit
 import pytest
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.support.expected_conditions import alert_is_present
+from selenium.webdriver.support.wait import WebDriverWait
 
 from ilsvrc import paths
 
@@ -103,7 +105,7 @@ def html():
     jupyter_book = Path(sys.executable).with_name("jupyter-book")
     command = [jupyter_book, "build", "-W", "--keep-going", ".", "--path-output", folder]
     result = subprocess.run(
-        command, cwd=paths.ROOT, env=settings, text=True, capture_output=True, timeout=600
+        command, cwd=paths.ROOT, env=settings, text=True, capture_output=True, timeout=900
     )
     assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-6000:]
     return folder / "_build" / "html"
@@ -215,3 +217,16 @@ def test_every_launch_link_opens_a_notebook_of_the_repository(html):
             assert notebook and (paths.ROOT / notebook[0]).is_file(), f"{name}: {link}"
         found += [name] * bool(links)
     assert "chapters/2012_alexnet.html" in found
+
+
+def test_the_jupyterhub_button_asks_for_the_readers_hub(browser, serve, html):
+    browser.get(f"{serve(html)}/chapters/2012_alexnet.html")
+    browser.execute_script("window.open = (url) => { window.opened = url; };")
+    click = """document.querySelector('a[href^="https://hub.example.org/"]').click()"""
+    browser.execute_script(f"setTimeout(() => {click})")
+    prompt = WebDriverWait(browser, 20).until(alert_is_present())
+    prompt.send_keys("https://hub.school.test/")
+    prompt.accept()
+    opened = WebDriverWait(browser, 20).until(lambda b: b.execute_script("return window.opened"))
+    assert opened.startswith("https://hub.school.test/hub/user-redirect/git-pull?repo=")
+    assert "notebooks/2012_alexnet.ipynb" in opened
