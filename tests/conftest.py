@@ -16,7 +16,7 @@ REAL = Path(os.environ["ILSVRC_DATA"]) if os.environ.get("ILSVRC_DATA") else Non
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path_factory, monkeypatch):
-    """Give each test an empty user cache and no data folder, so that none sees the machine's own."""
+    """Give each test an empty user cache and no data folder."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
     monkeypatch.delenv("ILSVRC_DATA", raising=False)
     monkeypatch.delenv("ILSVRC_PROFILE", raising=False)

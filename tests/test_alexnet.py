@@ -98,7 +98,7 @@ def test_kernels_strides_and_groups_agree_with_the_onnx_graph(alexnet):
 
 PLANTED = {
     "no groups": ("groups=2,  # the towers", "groups=1,", check_parameters),
-    "no LRN": ("    norm=True,\n", "    norm=False,\n", check_order),
+    "no LRN": ("    alpha=1e-4,  # of LRN", "    alpha=None,  # of LRN", check_order),
     "pools of 2x2": ("    pool=3,  # windows", "    pool=2,  # windows", check_overlap),
     "ReLU dropped": ('    activation="relu",\n', '    activation="linear",\n', check_order),
     "one ReLU linear": (

@@ -197,9 +197,10 @@ def test_colour_directions_are_those_of_the_images():
     np.testing.assert_allclose(np.abs((vectors * EIGENVECTORS).sum(axis=0)), 1, atol=0.01)
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
 @pytest.mark.parametrize("name", ALL)
-def test_half_precision_leaves_256_grey_levels_apart(name):
-    levels = np.arange(256, dtype="uint8").repeat(64 * 3).reshape(256, 8, 8, 3)
+def test_half_precision_leaves_256_grey_levels_apart(name, dtype):
+    levels = np.arange(256, dtype=dtype).repeat(64 * 3).reshape(256, 8, 8, 3)
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
         out = ALL[name]()(levels)

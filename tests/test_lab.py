@@ -95,7 +95,7 @@ def test_a_changed_recipe_is_another_run(lab):
     module = ilsvrc.chapter(CHAPTER)
     changed = [
         replace(plan, epochs=2),
-        replace(plan, build=partial(module.slim_alexnet, norm=False)),
+        replace(plan, build=partial(module.slim_alexnet, alpha=None)),
         replace(plan, run=replace(plan.run, fit=partial(module.fit, rate=0.5))),
     ]
     keys = {training.key(one, "digest") for one in [plan, *changed]}

@@ -10,7 +10,7 @@ FACTS = {
     "run": "small",
     "headline": True,
     "network": {"name": "small", "parameters": 10, "macs": 100},
-    "data": {"title": "Imagenette", "size": 64, "squashed": True},
+    "data": {"title": "Imagenette, squashed", "size": 64, "squashed": True},
     "recipe": {"epochs": 3},
     "backend": {"name": "jax"},
     "device": {"name": "a processor"},
@@ -50,7 +50,7 @@ def test_a_failed_write_leaves_the_old_record(record, tmp_path):
 
 
 def test_the_title_says_what_was_squashed_and_where_it_ran(record):
-    assert "64 px, squashed" in record.title and "jax on a processor" in record.title
+    assert "squashed at 64 px" in record.title and "jax on a processor" in record.title
 
 
 def test_scores_by_hand():

@@ -127,6 +127,6 @@ def main():
     except KeyboardInterrupt:
         click.echo("Stopped. The same command goes on from the last finished epoch.", err=True)
         sys.exit(130)
-    except (ValueError, FileNotFoundError, MemoryError, OSError) as error:
+    except (ValueError, MemoryError, OSError, RuntimeError) as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(1)

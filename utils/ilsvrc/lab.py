@@ -189,12 +189,11 @@ class Lab:
     def _repr_html_(self) -> str:
         plan = self.plan(self.headline)
         dataset, cost = self.dataset(plan), self.expectation(self.headline)
-        squashed = ", squashed to squares" if dataset.squashed else ""
         epochs = "epoch" if plan.epochs == 1 else "epochs"
         rows = {
             "Profile": f"{self.profile.name}",
             "Device": f"{backend.device()}, Keras {keras.__version__} on {backend.name()}",
-            "Data": f"{dataset.title}{squashed}: {len(dataset.x_train):,} training images, "
+            "Data": f"{dataset.title}: {len(dataset.x_train):,} training images, "
             f"{len(dataset.x_val):,} to test on, {len(dataset.class_names)} classes",
             "Network": f"{plan.network}, {plan.size} x {plan.size} px, {cost['parameters']:,} "
             f"parameters, {cost['macs'] / 1e6:,.0f} million MACs an image",
@@ -205,22 +204,22 @@ class Lab:
         return f'<div class="ilsvrc-box"><p>Before you press Run</p><dl>{body}</dl></div>'
 
 
-def banner(dataset, profile_name: str | None = None, trained: bool = False) -> None:
+def banner(dataset: Dataset | None, profile_name: str | None = None, trained: bool = False) -> None:
     """Display what a page was executed on: data set, profile, device, date.
 
     Args:
-        dataset: A `data.Dataset`.
+        dataset: What the page works on, or None where it only reads published records.
         profile_name: As for `Lab`.
-        trained: Whether the page trains a network (the device and the backend are then named).
+        trained: Whether the page trains a network (the backend is then named).
     """
-    parts = [dataset.title + (", squashed to squares" if dataset.squashed else "")]
+    parts = [dataset.title if dataset else "the published records alone"]
     parts.append(f"profile {profile(profile_name).name}")
     if trained:
         parts.append(f"Keras {keras.__version__} on {backend.name()}")
     parts += [backend.device(), datetime.date.today().isoformat()]
     text = f"This page was executed on {html.escape(' · '.join(parts))}."
     kind = ""
-    if dataset.standin:
+    if dataset and dataset.standin:
         kind = " standin"
         text += (
             " These photographs are a stand-in to learn on: no accuracy here compares with a "

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import platformdirs
 
-ROOT = Path(__file__).resolve().parents[2]  # the repository: the course is installed in place (pip install -e)
+ROOT = (
+    Path(__file__).resolve().parents[2]
+)  # the repository: the course is installed in place (pip install -e)
 CHAPTERS = ROOT / "chapters"
 RESULTS = ROOT / "results"
 

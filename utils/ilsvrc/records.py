@@ -33,9 +33,8 @@ class Record:
     def title(self) -> str:
         """Return one line for a caption: network, data, size, device, date."""
         f = self.facts
-        squashed = ", squashed" if f["data"]["squashed"] else ""
         return (
-            f"{f['network']['name']} on {f['data']['title']} at {f['data']['size']} px{squashed}, "
+            f"{f['network']['name']} on {f['data']['title']} at {f['data']['size']} px, "
             f"{f['recipe']['epochs']} epochs, {f['backend']['name']} on {f['device']['name']}, "
             f"{f['date']}"
         )
@@ -234,7 +233,7 @@ def scoreboard(folder: Path = paths.RESULTS):
                     "network": f["network"]["name"],
                     "parameters": f["network"]["parameters"],
                     "MACs": f["network"]["macs"],
-                    "data": f["data"]["title"] + (", squashed" if f["data"]["squashed"] else ""),
+                    "data": f["data"]["title"],
                     "size": f["data"]["size"],
                     "epochs": f["recipe"]["epochs"],
                     "device": f["device"]["name"],

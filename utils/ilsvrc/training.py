@@ -224,9 +224,12 @@ def build(plan: Plan, classes: int) -> keras.Model:
             f"{plan.run.size} px), or the slim network of profile 'laptop'.\n{error}"
         ) from error
     for name in model.output_names:
-        activation = getattr(model.get_layer(name), "activation", None)
-        if getattr(activation, "__name__", "") == "softmax":
-            raise ValueError(f"{plan.network} ignores logits=True: layer {name!r} is a softmax.")
+        layer = model.get_layer(name)
+        activation = getattr(layer, "activation", None)
+        if isinstance(layer, keras.layers.Softmax) or activation is keras.activations.softmax:
+            raise ValueError(
+                f"{plan.network} ignores logits=True: its layer {name!r} is a softmax."
+            )
     return model
 
 
