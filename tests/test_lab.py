@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import ilsvrc
-from ilsvrc import Lab, data, paths, profiles, training
+from ilsvrc import Lab, augment, data, paths, profiles, training
 
 CHAPTER = "2012_alexnet"
 
@@ -147,8 +147,9 @@ def test_a_softmax_model_is_refused(lab, monkeypatch):
 )
 def test_a_loss_on_probabilities_is_refused(lab, monkeypatch, loss):
     def fit(model, data, epochs, callbacks):
-        model.compile("sgd", loss)
-        return model.fit(data.train, epochs=epochs, callbacks=callbacks, verbose=0)
+        net = augment.before(model, augment.CentreCrop(67), input_size=data.size)
+        net.compile("sgd", loss)
+        return net.fit(data.train, epochs=epochs, callbacks=callbacks, verbose=0)
 
     with_run(lab, monkeypatch, fit=fit)
     with pytest.raises(ValueError, match="from_logits=True"):
