@@ -256,12 +256,12 @@ def zip_link(name, target):
 
 EVIL = {
     "tar, parent": lambda: tar(files() | {f"{NAME}/../../escaped": b"!"}),
-    "tar, absolute": lambda: tar(files() | {"/tmp/escaped-from-a-test": b"!"}),
+    "tar, absolute": lambda: tar(files() | {"/escaped-from-a-test": b"!"}),
     "tar, symbolic link": lambda: tar(files(), link(f"{NAME}/out", "../..", tarfile.SYMTYPE)),
     "tar, hard link": lambda: tar(files(), link(f"{NAME}/out", "/etc/passwd", tarfile.LNKTYPE)),
     "tar, device": lambda: tar(files(), link(f"{NAME}/out", "", tarfile.CHRTYPE)),
     "zip, parent": lambda: zipped(files() | {f"{NAME}/../../escaped": b"!"}),
-    "zip, absolute": lambda: zipped(files() | {"/tmp/escaped-from-a-test": b"!"}),
+    "zip, absolute": lambda: zipped(files() | {"/escaped-from-a-test": b"!"}),
     "zip, backslashes": lambda: zipped(files() | {f"{NAME}\\..\\..\\escaped": b"!"}),
     "zip, symbolic link": lambda: zipped(files(), zip_link(f"{NAME}/out", "../..")),
     "no archive": lambda: b"<html>Sign in to the network</html>",

@@ -226,7 +226,6 @@ def test_execute_names_the_cell_that_fails_and_keeps_what_ran(course, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not (paths.CHAPTERS / "2012_alexnet.md").exists(), reason="no AlexNet here")
 def test_papermill_runs_alexnet_with_parameters(tmp_path):
     file = notebooks.execute(
         "2012_alexnet", "smoke", {"epochs": 1, "seed": 3}, tmp_path / "a.ipynb"

@@ -1,12 +1,13 @@
 """The one place that knows which backend runs: TensorFlow, JAX or PyTorch under Keras 3."""
 
 import functools
-import os
 import platform
 import subprocess
 
 import keras
 import numpy as np
+
+from ilsvrc.data.arrays import cores
 
 
 def name() -> str:
@@ -49,11 +50,6 @@ def _processor() -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine()
-
-
-def cores() -> int:
-    """Return how many processor cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def device() -> str:

@@ -77,15 +77,14 @@ def run(chapter, profile, parameters, output):
 @click.option("--publish", is_flag=True, help="Write the records to results/.")
 def train(chapter, runs, profile, epochs, size, seeds, publish):
     """Train a chapter's RUNS (all of them, if none is named) without its notebook."""
-    from ilsvrc import Lab
+    from ilsvrc import Lab, paths, records
 
     lab = Lab(chapter, profile, epochs=epochs, size=size, seeds=seeds)
     for name in runs or lab.runs:
-        top1 = lab.record(name)["top1"] if not publish else None
+        record = lab.record(name)
         if publish:
-            path = lab.publish(name)
-            top1 = lab.published(name)["top1"]
-            click.echo(f"{name}: {path}")
+            click.echo(f"{name}: {records.write(record, paths.RESULTS)}")
+        top1 = record["top1"]
         click.echo(f"{name}: top-1 accuracy {top1['mean']:.1%} ({top1['seeds']} seeds)")
 
 

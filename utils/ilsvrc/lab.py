@@ -3,7 +3,6 @@
 import datetime
 import difflib
 import html
-import shutil
 import sys
 import time
 
@@ -11,7 +10,7 @@ import keras
 import numpy as np
 from IPython.display import HTML, display
 
-from ilsvrc import augment, backend, chapters, ledger, paths, records, training
+from ilsvrc import augment, backend, chapters, ledger, records, training
 from ilsvrc.data import Dataset, load
 from ilsvrc.profiles import Plan, Run, profile, settle
 
@@ -143,30 +142,12 @@ class Lab:
             trained: A trained network.
             kind: "centre", "five" or "ten".
         """
-        images, labels = self.data_of(trained)
-        probabilities = augment.predict_views(trained.net, images, kind)
-        return records.scores(labels, probabilities)["top1"]
-
-    def data_of(self, trained: training.Trained):
-        """Return the validation images and labels that a network was tested on."""
-        for name, finished in self._finished.items():
-            if any(one is trained for one in finished):
-                dataset = self.dataset(self.plan(name))
-                return dataset.x_val, dataset.y_val
-        raise ValueError("This network was not trained in this lab: call lab.train(name) first.")
+        images, labels = trained.dataset.x_val, trained.dataset.y_val
+        return records.scores(labels, augment.predict_views(trained.net, images, kind))["top1"]
 
     def published(self, name: str) -> records.Record | None:
         """Return the published record of a run, whatever the profile, or None."""
         return records.published(self.chapter, name)
-
-    def publish(self, name: str):
-        """Write the record of a run to `results/`, trained first if need be; return its path."""
-        return records.write(self.record(name), paths.RESULTS)
-
-    def forget(self, name: str) -> None:
-        """Throw away what the user's cache keeps of a run, so that the next `train` starts anew."""
-        self._finished.pop(name, None)
-        shutil.rmtree(paths.cache() / "runs" / self.chapter / name, ignore_errors=True)
 
     def expectation(self, name: str) -> dict:
         """Return what a run will cost here: parameters, MACs, seconds and bytes, before it is run.

@@ -113,6 +113,11 @@ def profile(name: str | None = None) -> Profile:
     return PROFILES[asked]
 
 
+def best_data(profile: Profile) -> str:
+    """Return the data set to take: the first preferred one that is here, else the last."""
+    return next((name for name in profile.data[:-1] if data.find(name)), profile.data[-1])
+
+
 def settle(run: Run, profile: Profile, *, epochs=None, seed=None, size=None, seeds=None) -> Plan:
     """Settle what a run does at a profile.
 
@@ -132,7 +137,7 @@ def settle(run: Run, profile: Profile, *, epochs=None, seed=None, size=None, see
         run=run,
         profile=profile.name,
         build=run.small if slim else run.build,
-        data=next((name for name in profile.data[:-1] if data.find(name)), profile.data[-1]),
+        data=best_data(profile),
         size=size or (run.small_size if slim else full_size),
         images=min(images, default=None),
         epochs=(epochs or profile.epochs) * run.longer,

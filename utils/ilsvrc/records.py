@@ -141,7 +141,7 @@ def make(plan, dataset, chapter: str, trained: list, views: dict[str, list[float
         },
         "backend": {"name": backend.name(), "versions": backend.versions()},
         "device": {"name": backend.device(), "driver": backend.driver()},
-        "commit": commit(),
+        "commit": trained[0].commit,
         "date": datetime.date.today().isoformat(),
         "cost": {
             "seconds": round(seconds, 1),
@@ -208,42 +208,35 @@ def published(chapter: str, run: str, folder: Path = paths.RESULTS) -> Record | 
     return read(path) if path.exists() else None
 
 
-COLUMNS = [
-    *("chapter", "run", "network", "parameters", "MACs", "data", "size", "epochs", "device"),
-    *("backend", "top1", "spread", "seeds", "seconds", "date"),
-]
+COLUMNS = {  # of the scoreboard: where a record holds them
+    "chapter": "chapter",
+    "run": "run",
+    "network": "network.name",
+    "parameters": "network.parameters",
+    "MACs": "network.macs",
+    "data": "data.title",
+    "size": "data.size",
+    "epochs": "recipe.epochs",
+    "device": "device.name",
+    "backend": "backend.name",
+    "top1": "top1.mean",
+    "spread": "top1.spread",
+    "seeds": "top1.seeds",
+    "seconds": "cost.seconds",
+    "date": "date",
+}
 
 
 def scoreboard(folder: Path = paths.RESULTS):
     """Return all published headline runs as a pandas DataFrame, one row a run, best first.
 
-    Columns: chapter, run, network, parameters, MACs, data, size (px), epochs, device, backend, top1
-    (accuracy, 0..1, mean over seeds), spread, seeds, seconds, date.
+    Its columns are `COLUMNS`: size in px, top1 as accuracy in 0..1 (mean over seeds), seconds.
     """
     import pandas as pd
 
-    rows = []
-    for path in sorted(folder.glob("*/*.json")):
-        f = json.loads(path.read_text(encoding="utf-8"))
-        if f["headline"]:
-            rows.append(
-                {
-                    "chapter": f["chapter"],
-                    "run": f["run"],
-                    "network": f["network"]["name"],
-                    "parameters": f["network"]["parameters"],
-                    "MACs": f["network"]["macs"],
-                    "data": f["data"]["title"],
-                    "size": f["data"]["size"],
-                    "epochs": f["recipe"]["epochs"],
-                    "device": f["device"]["name"],
-                    "backend": f["backend"]["name"],
-                    "top1": f["top1"]["mean"],
-                    "spread": f["top1"]["spread"],
-                    "seeds": f["top1"]["seeds"],
-                    "seconds": f["cost"]["seconds"],
-                    "date": f["date"],
-                }
-            )
-    table = pd.DataFrame(rows, columns=COLUMNS)
+    found = [
+        json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*/*.json"))
+    ]
+    table = pd.json_normalize([facts for facts in found if facts["headline"]])
+    table = table.reindex(columns=list(COLUMNS.values())).set_axis(list(COLUMNS), axis=1)
     return table.sort_values("top1", ascending=False, ignore_index=True)

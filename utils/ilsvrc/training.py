@@ -16,7 +16,8 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
-from ilsvrc import augment, backend, paths
+from ilsvrc import augment, backend, paths, records
+from ilsvrc.data import Dataset
 from ilsvrc.profiles import Plan
 
 SNAPSHOTS = (0, 1, 2, 3, 5, 8, 12, 18, 27, 40, 60, 90)  # epochs, on a log scale
@@ -34,6 +35,8 @@ class Trained:
         filters: Epoch -> the first convolution's kernel then, (height, width, channels, maps).
         probabilities: Of the validation images, (images, classes), float32, in their order.
         seconds: Time spent in training, over all sittings.
+        dataset: What it was trained and tested on.
+        commit: The course's commit when the training began (see `records.commit`).
     """
 
     model: keras.Model
@@ -43,6 +46,8 @@ class Trained:
     filters: dict[int, np.ndarray]
     probabilities: np.ndarray
     seconds: float
+    dataset: Dataset
+    commit: str | None
 
     def prepare(self, images: np.ndarray) -> np.ndarray:
         """Return uint8 images (N, height, width, 3) as `model` sees them at test time, float32."""
@@ -143,7 +148,7 @@ class Keeper(keras.callbacks.Callback):
     def __init__(self, folder: Path, seed: int, batches: Batches, model: keras.Model):
         super().__init__()
         self.folder, self.seed, self.batches, self.inner = folder, seed, batches, model
-        self.history, self.filters, self.seconds = {}, {}, 0.0
+        self.history, self.filters, self.seconds, self.commit = {}, {}, 0.0, records.commit()
 
     def on_train_begin(self, logs=None):
         _refuse_probabilities(self.model)
@@ -158,7 +163,9 @@ class Keeper(keras.callbacks.Callback):
             self.model.optimizer.build(self.model.trainable_variables)
         self.model.load_weights(epoch / "net.weights.h5")
         state = json.loads((epoch / "state.json").read_text())
-        self.history, self.seconds = state["history"], state["seconds"]
+        self.history, self.seconds, self.commit = (
+            state[name] for name in ("history", "seconds", "commit")
+        )
         with np.load(epoch / "filters.npz") as kept:
             self.filters = {int(name): kept[name] for name in kept.files}
         self.model._initial_epoch = state["epochs"]
@@ -182,7 +189,12 @@ class Keeper(keras.callbacks.Callback):
         part.mkdir(parents=True)
         self.model.save_weights(part / "net.weights.h5")
         np.savez(part / "filters.npz", **{str(k): v for k, v in self.filters.items()})
-        state = {"epochs": epochs, "history": self.history, "seconds": self.seconds}
+        state = {
+            "epochs": epochs,
+            "history": self.history,
+            "seconds": self.seconds,
+            "commit": self.commit,
+        }
         (part / "state.json").write_text(json.dumps(state))
         part.rename(whole)
         for old in self.folder.glob("epoch-*"):
@@ -325,7 +337,17 @@ def train(plan: Plan, dataset, chapter: str, seed: int) -> Trained:
     logits = outputs[0] if isinstance(outputs, list) else outputs
     logits = next(iter(outputs.values())) if isinstance(outputs, dict) else logits
     probabilities = keras.ops.convert_to_numpy(keras.ops.softmax(logits.astype("float32")))
-    return Trained(model, net, seed, keeper.history, keeper.filters, probabilities, keeper.seconds)
+    return Trained(
+        model,
+        net,
+        seed,
+        keeper.history,
+        keeper.filters,
+        probabilities,
+        keeper.seconds,
+        dataset,
+        keeper.commit,
+    )
 
 
 def kept_weights(model: keras.Model, prefix: str) -> dict[str, np.ndarray]:

@@ -143,7 +143,7 @@ def _fill(
         return "", hashlib.sha256(source).hexdigest()
 
     results = []
-    pool = ThreadPoolExecutor(_cores())  # Pillow and hashlib let other threads run meanwhile
+    pool = ThreadPoolExecutor(cores())  # Pillow and hashlib let other threads run meanwhile
     try:
         for result in pool.map(work, range(len(files))):
             results.append(result)
@@ -161,5 +161,6 @@ def _fill(
     return results
 
 
-def _cores() -> int:
+def cores() -> int:
+    """Return how many processor cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
