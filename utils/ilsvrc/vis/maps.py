@@ -1,13 +1,10 @@
 """What a network makes of an image: its activations, layer by layer."""
 
-import difflib
-
 import keras
 import matplotlib.pyplot as plt
 import numpy as np
 
-from ilsvrc import ledger
-from ilsvrc.vis import style
+from ilsvrc.vis import checks, style
 
 
 def activations(model, images, layers) -> dict[str, np.ndarray]:
@@ -27,26 +24,9 @@ def activations(model, images, layers) -> dict[str, np.ndarray]:
             layers would do.
     """
     layers = [layers] if isinstance(layers, str) else list(layers)
-    tensors = {layer.name: layer.output for layer in model.layers}
-    for name in layers:
-        if name not in tensors:
-            close = difflib.get_close_matches(name, tensors, n=3)
-            hint = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
-            maps = [use.name for use in ledger.calls(model) if len(use.shape) == 3 and use.inputs]
-            raise ValueError(
-                f"{model.name!r} has no layer {name!r}.{hint} Layers with maps: {', '.join(maps)}."
-            )
-    images = np.asarray(images)
-    expected = tuple(model.inputs[0].shape[1:])
-    fits = images.ndim == len(expected) + 1 and all(
-        e in (None, s) for e, s in zip(expected, images.shape[1:], strict=True)
-    )
-    if not fits:
-        raise ValueError(
-            f"{model.name!r} takes images of shape (n, {', '.join(map(str, expected))}), "
-            f"got {images.shape}. Prepare them first: augment.prepare(net, images)."
-        )
-    tapped = keras.Model(model.inputs, [tensors[name] for name in layers])
+    tensors = checks.outputs(model, layers)
+    images = checks.images(model, images)
+    tapped = keras.Model(model.inputs, tensors)
     values = tapped.predict(images, batch_size=32, verbose=0)
     values = values if isinstance(values, list) else [values]
     return dict(zip(layers, values, strict=True))
