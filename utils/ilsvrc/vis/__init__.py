@@ -9,9 +9,23 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "attribution": [
+            "class_activation_map",
+            "grad_cam",
+            "integrated_gradients",
+            "occlusion",
+            "overlay",
+            "saliency",
+            "smoothgrad",
+        ],
+        "deconv": ["deconvnet", "guided_backprop"],
+        "features": ["feature_visualisation"],
         "graph": ["diagram"],
         "maps": ["activation_maps", "activations"],
         "results": ["confusion", "curves", "mistakes"],
+        "slider": ["filter_slider"],
+        "twins": ["randomised", "with_twin"],
+        "units": ["dead_units", "duplicate_units", "top_patches"],
         "weights": ["filter_colour", "filter_smoothness", "filters", "filters_over_epochs"],
     },
 )
