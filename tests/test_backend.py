@@ -21,6 +21,29 @@ def test_value_and_grad_goes_through_a_network():
     np.testing.assert_allclose(ops.convert_to_numpy(gradient), np.stack([weights] * 2), rtol=1e-5)
 
 
+def test_value_and_grad_takes_further_arrays_and_is_traced_once():
+    traced = []
+
+    def f(x, scale, index):
+        traced.append(1)
+        return ops.sum(ops.take(x, index, axis=0) * scale)
+
+    step = backend.value_and_grad(f)
+    for scale, index in [(2, 0), (3, 1)]:
+        value, gradient = step(np.ones((2, 3)), np.float32(scale), np.array([index]))
+        assert float(value) == 3 * scale
+        expected = scale * np.eye(2)[index][:, None] * np.ones(3)
+        np.testing.assert_array_equal(ops.convert_to_numpy(gradient), expected)
+    assert len(traced) == 1 or backend.name() == "torch"
+
+
+def test_value_and_grad_of_several_values_differentiates_their_sum():
+    x = np.arange(6, dtype="float32").reshape(2, 3)
+    values, gradient = backend.value_and_grad(lambda x: ops.sum(x**2, axis=1))(x)
+    np.testing.assert_allclose(ops.convert_to_numpy(values), (x**2).sum(1))
+    np.testing.assert_allclose(ops.convert_to_numpy(gradient), 2 * x)
+
+
 def test_reseeding_repeats_dropout_and_gives_each_layer_its_own_stream():
     x = keras.Input((200,))
     drop = [keras.layers.Dropout(0.5)(x), keras.layers.Dropout(0.5)(x)]

@@ -135,39 +135,52 @@ def reseed(model: keras.Model, number: int) -> None:
 
 
 def value_and_grad(f):
-    """Return a function that gives f(x) and the gradient of f at x.
+    """Return a function that gives f(x, ...) and the gradient of f at x.
 
     Args:
-        f: A function of one float tensor that returns a scalar tensor, written with `keras.ops`.
+        f: A function of a float tensor, and of any further ones, written with `keras.ops`. It
+            returns a scalar, or several values, such as one an image: their sum is differentiated.
 
     Returns:
-        A function of an array (converted to float32) that returns (value, gradient) as tensors of
-        the backend, the gradient in the shape of x. It is compiled on JAX and TensorFlow.
+        A function of arrays, the first converted to float32, that returns (value, gradient) as
+        tensors of the backend, the gradient in the shape of x. It is compiled on JAX and
+        TensorFlow, once for all arrays of the same shapes and dtypes.
     """
     if name() == "tensorflow":
         import tensorflow as tf
 
         @tf.function
-        def both(x):
+        def both(x, *rest):
             with tf.GradientTape() as tape:
                 tape.watch(x)
-                value = f(x)
+                value = f(x, *rest)
             return value, tape.gradient(value, x)
 
-        return lambda x: both(tf.convert_to_tensor(x, tf.float32))
-    if name() == "jax":
+    elif name() == "jax":
         import jax
 
-        both = jax.jit(jax.value_and_grad(f))
-        return lambda x: both(keras.ops.convert_to_tensor(x, "float32"))
-    import torch
+        def summed(x, *rest):
+            value = f(x, *rest)
+            return keras.ops.sum(value), value
 
-    def both(x):
-        x = torch.as_tensor(np.asarray(x), dtype=torch.float32).requires_grad_()
-        value = f(x)
-        return value.detach(), torch.autograd.grad(value, x)[0]
+        @jax.jit
+        def both(x, *rest):
+            (_, value), gradient = jax.value_and_grad(summed, has_aux=True)(x, *rest)
+            return value, gradient
 
-    return both
+    else:
+        import torch
+
+        def both(x, *rest):
+            x = x.detach().requires_grad_()
+            value = f(x, *rest)
+            return value.detach(), torch.autograd.grad(value.sum(), x)[0]
+
+    def convert(x, *rest):
+        rest = [keras.ops.convert_to_tensor(array) for array in rest]
+        return both(keras.ops.convert_to_tensor(x, "float32"), *rest)
+
+    return convert
 
 
 def versions() -> dict[str, str]:
