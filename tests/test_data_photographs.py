@@ -1,10 +1,12 @@
 """The embedded photographs: the same each time, split by columns, with something to see in each."""
 
 import importlib.util
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from ilsvrc import data
 from ilsvrc.data import photographs
@@ -75,3 +77,21 @@ def test_what_is_not_there_is_said():
         photographs.locate(lost)
     with pytest.raises(ValueError, match="images=9 is too few"):
         data.load(size=8, images=9)
+
+
+def test_the_probe_is_the_middle_of_the_temple():
+    probe = data.probe(64)
+    assert probe.shape == (64, 64, 3) and probe.dtype == np.uint8
+    middle = data.open_photograph("temple").crop((107, 0, 534, 427)).resize((64, 64))
+    assert np.abs(probe.astype(int) - np.asarray(middle)).mean() < 4
+
+
+def test_a_square_stands_upright():
+    image = Image.new("RGB", (40, 20), "red")
+    image.paste("blue", (20, 0, 40, 20))
+    exif = image.getexif()
+    exif[0x0112] = 6  # the camera lay on its side: turn by 90 degrees clockwise
+    file = io.BytesIO()
+    image.save(file, "PNG", exif=exif)
+    turned = data.square(Image.open(file), 8)
+    assert (turned[0] == (255, 0, 0)).all() and (turned[-1] == (0, 0, 255)).all()

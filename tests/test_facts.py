@@ -116,3 +116,22 @@ def test_the_welcome_page_agrees_with_the_table():
             assert float(error) in set(entries.round(digits)), (years, error)
             checked += 1
     assert checked == 11
+
+
+def card_numbers(page: str) -> list[str]:
+    """Return the errors (of the card of a chapter), parameters and MACs, as they are written."""
+    card = page.partition('<div class="ilsvrc-card">')[2].partition("</div>")[0]
+    return re.findall(r"\d[\d,]*(?:\.\d+)?(?= (?:%|parameters|billion))", card)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "chapters").glob("2*.md")), ids=lambda p: p.stem)
+def test_the_card_of_a_chapter_agrees_with_the_table(path):
+    numbers = card_numbers(path.read_text(encoding="utf-8"))
+    assert len(numbers) >= 4, "a card gives errors, parameters and MACs"
+    network = path.stem.partition("_")[2].partition("_")[0]
+    own = [name for name in facts.names() if name.startswith(network)]
+    known = [facts.value(name) / unit for name in own for unit in (1, 1e9)]
+    known += list(facts.challenge().top5_error)
+    for text in numbers:
+        number, digits = float(text.replace(",", "")), len(text.partition(".")[2])
+        assert any(round(value, digits) == number for value in known), text

@@ -99,3 +99,38 @@ def test_published_records_hold_what_the_architecture_asks():
         assert right.mean() == pytest.approx(facts["top1"]["mean"], abs=2e-3), path.name
     size = sum(file.stat().st_size for file in paths.RESULTS.rglob("*") if file.is_file())
     assert size < 25 * 2**20
+
+
+def run_of(right, labels=None):
+    """Return a record whose seeds answer an image rightly where `right` (seeds, images) is true."""
+    right = np.asarray(right, bool)
+    labels = np.zeros(right.shape[1], int) if labels is None else labels
+    said = np.where(right, labels, 1 - labels)
+    return records.Record({"run": "a run"}, {"labels": labels, "probabilities": np.eye(2)[said]})
+
+
+def test_a_comparison_by_hand():
+    one, other = run_of([[1, 1, 1, 0]] * 3), run_of([[1, 0, 1, 0]] * 2 + [[0, 0, 1, 0]])
+    row = records.compare(one, other)
+    assert row["here (points)"] == pytest.approx(100 * (1 + 1 + 2) / 12) and row["seeds"] == 3
+    images, seeds = np.array([1 / 3, 1, 0, 0]), np.array([1, 1, 2]) / 4
+    error = (images.var(ddof=1) / 4 + seeds.var(ddof=1) / 3) ** 0.5
+    assert row["smallest to be seen"] == pytest.approx(200 * error)
+
+
+def test_a_verdict_needs_a_difference_beyond_twice_its_error():
+    rng = np.random.default_rng(0)
+    low, high = rng.random((3, 2000)) < 0.5, rng.random((3, 2000)) < 0.6
+    assert records.compare(run_of(high), run_of(low))["verdict"] == "holds"
+    assert records.compare(run_of(low), run_of(high))["verdict"] == "not seen; the opposite is"
+    close = records.compare(run_of(low), run_of(rng.random((3, 2000)) < 0.5))
+    assert close["verdict"] == "too small to see here"
+    assert records.compare(run_of(high[:1]), run_of(low[:1]))["verdict"] == "too small to see here"
+
+
+def test_runs_on_other_images_are_not_compared():
+    right = [[1, 0, 1]]
+    with pytest.raises(ValueError, match="other images"):
+        records.compare(run_of(right), run_of(right, labels=np.array([0, 1, 0])))
+    with pytest.raises(ValueError, match="number of seeds"):
+        records.compare(run_of(right), run_of(right * 2))

@@ -123,7 +123,8 @@ class Lab:
     def record(self, name: str) -> records.Record:
         """Return the record of a run, trained first where it is not yet.
 
-        A headline run is tested on ten views too, as its paper did.
+        A headline run is tested on ten views too, as its paper did, and leaves the arrays from
+        which its page is drawn where there is no GPU, no photograph and no weight.
         """
         trained, plan = self._all_seeds(name), self.plan(name)
         dataset = self.dataset(plan)
@@ -131,6 +132,8 @@ class Lab:
         if plan.run.headline:
             views["10"] = [self.test(one, "ten") for one in trained]
         record = records.make(plan, dataset, self.chapter, trained, views)
+        if plan.run.signature:
+            record.arrays.update(plan.run.signature(trained[0]))
         if plan.run.keep:
             record.arrays.update(training.kept_weights(trained[0].model, plan.run.keep))
         return record
@@ -148,6 +151,16 @@ class Lab:
     def published(self, name: str) -> records.Record | None:
         """Return the published record of a run, whatever the profile, or None."""
         return records.published(self.chapter, name)
+
+    @property
+    def evidence(self) -> dict[str, records.Record | None]:
+        """Return the records of the runs that test a claim, by name.
+
+        They are the reader's own with `claims`, trained first where they are not yet; else the
+        published ones, or None.
+        """
+        find = self.record if self.claims else self.published
+        return {name: find(name) for name, run in self.runs.items() if run.claim}
 
     def expectation(self, name: str) -> dict:
         """Return what a run will cost here: parameters, MACs, seconds and bytes, before it is run.

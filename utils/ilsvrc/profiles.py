@@ -48,6 +48,8 @@ class Run:
         images: Training images at most (None: all), for claims about the data.
         longer: How many times the profile's epochs, so that fewer images make as many steps.
         keep: Prefix of the layers whose weights are published with the record.
+        signature: f(trained) -> {name: array}, what the chapter's own pictures need, published
+            with the record.
     """
 
     name: str
@@ -62,6 +64,7 @@ class Run:
     images: int | None = None
     longer: int = 1
     keep: str | None = None
+    signature: Callable | None = None
 
 
 @dataclass(frozen=True)

@@ -170,6 +170,43 @@ def spread(values) -> float | None:
     return float(np.std(values, ddof=1)) if len(values) > 1 else None
 
 
+def compare(one: Record, other: Record) -> dict:
+    """Compare two runs image by image, as a claim of a paper asks.
+
+    Each image gives one difference, averaged over seeds; each seed one, averaged over images. The
+    error of the mean difference adds, in squares, what images and seeds each leave uncertain.
+
+    Returns:
+        A row for a table: "here (points)", by how many points of top-1 accuracy `one` is better;
+        "smallest to be seen", twice the error; "seeds"; and the "verdict": "holds" or "not seen;
+        the opposite is", or "too small to see here" for a difference below that or a single seed.
+
+    Raises:
+        ValueError: The runs were tested on different images, or with different numbers of seeds.
+    """
+    labels = [run.arrays["labels"] for run in (one, other)]
+    answers = [run.arrays["probabilities"].argmax(axis=-1) for run in (one, other)]
+    if not np.array_equal(*labels) or len(answers[0]) != len(answers[1]):
+        raise ValueError(
+            f"The runs {one['run']!r} and {other['run']!r} cannot be compared image by image: "
+            "they were tested on other images, or with another number of seeds. Train both with "
+            "the same profile."
+        )
+    gain = (answers[0] == labels[0]).astype(float) - (answers[1] == labels[1])  # (seeds, images)
+    images, seeds = gain.mean(axis=0), gain.mean(axis=1)
+    error = np.nan
+    if len(seeds) > 1:
+        error = np.hypot(images.std(ddof=1) / len(images) ** 0.5, spread(seeds) / len(seeds) ** 0.5)
+    points = gain.mean()
+    verdict = "holds" if points > 0 else "not seen; the opposite is"
+    return {
+        "here (points)": 100 * points,
+        "smallest to be seen": 200 * error,
+        "seeds": len(seeds),
+        "verdict": verdict if abs(points) >= 2 * error else "too small to see here",
+    }
+
+
 def _whole(path: Path, write) -> None:
     """Write a file whole or not at all: under another name first."""
     path.parent.mkdir(parents=True, exist_ok=True)

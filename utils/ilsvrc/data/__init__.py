@@ -17,7 +17,7 @@ from .arrays import decoded
 from .catalogue import CATALOGUE, Entry, variants
 from .download import install
 from .folders import image_files, scan
-from .photographs import open_photograph
+from .photographs import open_photograph, probe, square
 
 __all__ = [
     "CATALOGUE",
@@ -27,6 +27,8 @@ __all__ = [
     "find",
     "load",
     "open_photograph",
+    "probe",
+    "square",
     "status",
 ]
 

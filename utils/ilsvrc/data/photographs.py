@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 TRAIN_CROPS = 300  # a class
 VAL_CROPS = 50
@@ -97,6 +97,25 @@ def open_photograph(name: str) -> Image.Image:
             return Image.open(locate(photograph)).convert("RGB")
     names = ", ".join(photograph.name for photograph in PHOTOGRAPHS)
     raise ValueError(f"No embedded photograph is called {name!r}. There are: {names}.")
+
+
+def square(image: Image.Image, size: int) -> np.ndarray:
+    """Return the middle square of an image, resized.
+
+    Args:
+        image: Any image; it is turned upright as its EXIF data say, and converted to RGB.
+        size: The side in px.
+
+    Returns:
+        (size, size, 3) uint8.
+    """
+    upright = ImageOps.exif_transpose(image).convert("RGB")
+    return np.asarray(ImageOps.fit(upright, (size, size), Image.Resampling.BILINEAR))
+
+
+def probe(size: int) -> np.ndarray:
+    """Return the photograph that every chapter shows, a temple, as `square` does."""
+    return square(open_photograph("temple"), size)
 
 
 def crops(size: int, train: int, val: int, seed: int):
