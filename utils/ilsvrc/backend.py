@@ -163,9 +163,17 @@ def value_and_grad(f):
             value = f(x, *rest)
             return keras.ops.sum(value), value
 
-        @jax.jit
-        def both(x, *rest):
-            (_, value), gradient = jax.value_and_grad(summed, has_aux=True)(x, *rest)
+        derive = jax.value_and_grad(summed, has_aux=True)
+        run = jax.jit(jax.core.eval_jaxpr, static_argnums=0)
+        traced = {}
+
+        def both(*arrays):
+            # A network's weights are passed on as arguments. jax.jit(derive) would make constants of
+            # them: a second copy of all weights in memory, and a longer compilation.
+            key = tuple((array.shape, array.dtype) for array in arrays)
+            if key not in traced:
+                traced[key] = jax.make_jaxpr(derive)(*arrays)
+            _, value, gradient = run(traced[key].jaxpr, traced[key].consts, *arrays)
             return value, gradient
 
     else:
