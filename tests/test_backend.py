@@ -37,6 +37,14 @@ def test_value_and_grad_takes_further_arrays_and_is_traced_once():
     assert len(traced) == 1 or backend.name() == "torch"
 
 
+def test_value_and_grad_takes_batches_of_any_size():
+    step = backend.value_and_grad(lambda x, scale: ops.sum(x**2 * scale))
+    for n in (1, 3, 1):
+        value, gradient = step(np.ones((n, 2)), np.full((n, 1), n, "float32"))
+        assert float(value) == 2 * n**2
+        np.testing.assert_array_equal(ops.convert_to_numpy(gradient), np.full((n, 2), 2 * n))
+
+
 def test_value_and_grad_of_several_values_differentiates_their_sum():
     x = np.arange(6, dtype="float32").reshape(2, 3)
     values, gradient = backend.value_and_grad(lambda x: ops.sum(x**2, axis=1))(x)

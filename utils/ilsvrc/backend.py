@@ -168,8 +168,8 @@ def value_and_grad(f):
         traced = {}
 
         def both(*arrays):
-            # A network's weights are passed on as arguments. jax.jit(derive) would make constants of
-            # them: a second copy of all weights in memory, and a longer compilation.
+            # A network's weights become arguments. As constants, which jax.jit(derive) would make
+            # of them, they would lie in memory twice and take longer to compile.
             key = tuple((array.shape, array.dtype) for array in arrays)
             if key not in traced:
                 traced[key] = jax.make_jaxpr(derive)(*arrays)
