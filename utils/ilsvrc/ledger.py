@@ -173,6 +173,34 @@ def ledger(model) -> pd.DataFrame:
     )
 
 
+def boxes(model, layer: str, places) -> np.ndarray:
+    """Return what a layer's outputs see of the image: their receptive fields as boxes.
+
+    Each window is followed back to the image, uneven padding included; where branches meet, the box
+    encloses them all. A layer that changes the grid by anything but windows and borders (a global
+    pooling, a resampling) is taken to see all of its input.
+
+    Args:
+        model: a built, flat Keras model with a fixed input size.
+        layer: the name of a layer with maps.
+        places: (n, 2) ints, rows and columns in these maps.
+
+    Returns:
+        (n, 4) ints: top, left, bottom, right in input pixels, the last two excluded. A box may
+        stick out of the image.
+    """
+    uses = calls(model)
+    end = [use.name for use in uses].index(layer)
+    first, last = {end: np.array(places)}, {end: np.array(places)}
+    for i in range(end, -1, -1):
+        for j in uses[i].inputs if i in first else ():
+            low, high = _seen(uses[i], uses[j].shape, first[i], last[i])
+            first[j] = np.minimum(first.get(j, low), low)
+            last[j] = np.maximum(last.get(j, high), high)
+    image = min(first)
+    return np.concatenate([first[image], last[image] + 1], axis=-1)
+
+
 def totals(model) -> dict[str, int]:
     """Return a model's (or ledger's) sums: ``parameters``, ``macs`` and ``activation_bytes``."""
     table = model if isinstance(model, pd.DataFrame) else ledger(model)
@@ -350,6 +378,25 @@ def _field(use: Call, before: list[Call], fields: list) -> tuple[np.ndarray, np.
     if set(_grid(layer, use.shape)) == {1}:  # a global pooling that keeps the axes, or a mean
         return np.full_like(field, np.inf), np.zeros_like(stride)
     return np.full_like(field, np.nan), np.full_like(stride, np.nan)
+
+
+def _seen(use: Call, before: tuple[int, ...], first, last) -> tuple[np.ndarray, np.ndarray]:
+    """Return the first and last place of an input, of shape `before`, that some places see."""
+    layer, grid = use.layer, np.array(_grid(use.layer, before))
+    if isinstance(layer, (*CONVOLUTIONS, *POOLS)):
+        size, step = _window(layer)
+        added = np.maximum((np.ceil(grid / step).astype(int) - 1) * step + size - grid, 0)
+        first, last = first * step, last * step + size - 1
+        pad = added // 2 if layer.padding == "same" else 0  # an odd one comes last
+        return first - pad, last - pad
+    if isinstance(layer, BORDER):
+        kept = getattr(layer, "cropping", None) or -np.array(layer.padding)
+        before = np.array(kept)[:, 0]
+        return first + before, last + before
+    if tuple(grid) == _grid(layer, use.shape):
+        return first, last
+    whole = grid - 1 if grid.size == 2 else 0
+    return 0 * first, 0 * last + whole
 
 
 def _window(layer) -> tuple[np.ndarray, np.ndarray]:

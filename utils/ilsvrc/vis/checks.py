@@ -84,3 +84,15 @@ def logits(model) -> keras.KerasTensor:
             f"{model.name!r} puts out {tuple(tensor.shape[1:])}, not one logit a class."
         )
     return tensor
+
+
+def units(maps, units) -> np.ndarray:
+    """Return channels of a layer's maps as an array of ints, in the given shape.
+
+    Raises:
+        ValueError: if one is no integer, or the layer has fewer channels.
+    """
+    units, channels = np.asarray(units), maps.shape[-1]
+    if units.dtype.kind not in "iu" or ((units < 0) | (units >= channels)).any():
+        raise ValueError(f"Units are integers from 0 to {channels - 1} in this layer; got {units}.")
+    return units

@@ -1,6 +1,7 @@
 """The look of every figure: type that stays legible in the book, colours all can tell apart."""
 
 import matplotlib.pyplot as plt
+import numpy as np
 
 WIDTH = 7.0  # inches: the book's column, so that a point of type is about a point on the page
 # Okabe and Ito's colours (2008), darkest first; yellow is left out, it is too faint on white.
@@ -37,3 +38,15 @@ def subplots(rows=1, columns=1, height=2.6, **options):
     )
     plt.close(fig)  # or the notebook would show it twice: when drawn and when returned
     return fig, axes
+
+
+def mosaic(pictures, columns) -> np.ndarray:
+    """Lay pictures (n, height, width, 3) of 0 to 1 out in rows, a white pixel between them."""
+    n, height, width, _ = pictures.shape
+    columns = min(columns, n)
+    rows = -(-n // columns)
+    laid = np.ones((rows * (height + 1) - 1, columns * (width + 1) - 1, 3))
+    for i, picture in enumerate(pictures):
+        top, left = i // columns * (height + 1), i % columns * (width + 1)
+        laid[top : top + height, left : left + width] = picture
+    return laid

@@ -31,12 +31,12 @@ def filters(kernel, columns=16, each=False, groups=1):
     n = kernel.shape[-1]
     if n % groups:
         raise ValueError(f"{n} filters cannot be parted into {groups} groups of the same size.")
-    pictures = {"one scale for all": _pictures(kernel)}
+    scales = {"one scale for all": pictures(kernel)}
     if each:
-        pictures["each on its own scale"] = _pictures(kernel, each=True)
+        scales["each on its own scale"] = pictures(kernel, each=True)
     parts = [
-        (_mosaic(part, columns), " · ".join(filter(None, [tower, title if each else ""])))
-        for title, drawn in pictures.items()
+        (style.mosaic(part, columns), " · ".join(filter(None, [tower, title if each else ""])))
+        for title, drawn in scales.items()
         for part, tower in zip(np.split(drawn, groups), _towers(groups), strict=True)
     ]
     tall, wide = max(m.shape[0] for m, _ in parts), max(m.shape[1] for m, _ in parts)
@@ -68,20 +68,17 @@ def filters_over_epochs(kernels, indices=None):
     Raises:
         ValueError: if a kernel is not a first layer's, or there is none.
     """
-    if not kernels:
-        raise ValueError("There is no epoch to draw: `kernels` is empty.")
-    epochs = sorted(kernels)
-    arrays = [_checked(kernels[epoch]) for epoch in epochs]
+    kernels = by_epoch(kernels)
     if indices is None:
-        last = arrays[-1]
+        last = kernels[max(kernels)]
         norm = np.sqrt((last**2).sum((0, 1, 2)))
         indices = np.argsort(-norm * np.nan_to_num(filter_smoothness(last)), kind="stable")[:8]
-    limit = max(np.abs(a).max() for a in arrays)
-    rows, columns = len(indices), len(epochs)
+    limit = max(np.abs(kernel).max() for kernel in kernels.values())
+    rows, columns = len(indices), len(kernels)
     side = min(0.7, (style.WIDTH - 0.5) / columns)
     fig, axes = style.subplots(rows, columns, rows * (side + 0.04) + 0.35, squeeze=False)
-    for j, (epoch, array) in enumerate(zip(epochs, arrays, strict=True)):
-        drawn = _pictures(array, limit=limit)
+    for j, (epoch, kernel) in enumerate(kernels.items()):
+        drawn = pictures(kernel, limit=limit)
         for i, index in enumerate(indices):
             ax = axes[i, j]
             ax.imshow(drawn[index], vmin=0, vmax=1)
@@ -135,6 +132,13 @@ def filter_smoothness(kernel) -> np.ndarray:
     return (down + along) / 2
 
 
+def by_epoch(kernels) -> dict[int, np.ndarray]:
+    """Return {epoch: a first layer's kernel}, the epochs in order, or raise a ValueError."""
+    if not kernels:
+        raise ValueError("There is no epoch to draw: `kernels` is empty.")
+    return {epoch: _checked(kernels[epoch]) for epoch in sorted(kernels)}
+
+
 def _checked(kernel) -> np.ndarray:
     kernel = np.asarray(kernel, "float64")
     if kernel.ndim != 4 or kernel.shape[2] not in (1, 3):
@@ -145,23 +149,11 @@ def _checked(kernel) -> np.ndarray:
     return kernel
 
 
-def _pictures(kernel, each=False, limit=None) -> np.ndarray:
+def pictures(kernel, each=False, limit=None) -> np.ndarray:
     """Turn weights into (n, height, width, 3) colours from 0 to 1, zero being 0.5."""
     limit = np.abs(kernel).max((0, 1, 2)) if each else limit or np.abs(kernel).max()
     scaled = 0.5 + 0.5 * kernel / np.where(limit > 0, limit, 1)
     return np.repeat(np.moveaxis(scaled, -1, 0), 3 // kernel.shape[2], axis=-1)
-
-
-def _mosaic(pictures, columns) -> np.ndarray:
-    """Lay pictures out in rows on white, a gap of one weight between them."""
-    n, height, width, _ = pictures.shape
-    columns = min(columns, n)
-    rows = -(-n // columns)
-    mosaic = np.ones((rows * (height + 1) - 1, columns * (width + 1) - 1, 3))
-    for i, picture in enumerate(pictures):
-        top, left = i // columns * (height + 1), i % columns * (width + 1)
-        mosaic[top : top + height, left : left + width] = picture
-    return mosaic
 
 
 def _towers(groups) -> list[str]:
