@@ -45,6 +45,13 @@ def test_value_and_grad_takes_batches_of_any_size():
         np.testing.assert_array_equal(ops.convert_to_numpy(gradient), np.full((n, 2), 2 * n))
 
 
+def test_gradients_of_many_functions_raise_no_warning(caplog):
+    for factor in range(8):
+        value, _ = backend.value_and_grad(lambda x, factor=factor: ops.sum(factor * x))(np.ones(3))
+        assert float(value) == 3 * factor
+    assert not caplog.records
+
+
 def test_value_and_grad_of_several_values_differentiates_their_sum():
     x = np.arange(6, dtype="float32").reshape(2, 3)
     values, gradient = backend.value_and_grad(lambda x: ops.sum(x**2, axis=1))(x)

@@ -149,12 +149,14 @@ def value_and_grad(f):
     if name() == "tensorflow":
         import tensorflow as tf
 
-        @tf.function
-        def both(x, *rest):
+        def derive(x, *rest):
             with tf.GradientTape() as tape:
                 tape.watch(x)
                 value = f(x, *rest)
             return value, tape.gradient(value, x)
+
+        def compiled(*arrays):  # called by itself, tf.function warns of the fifth network's trace
+            return tf.function(derive).get_concrete_function(*arrays)
 
     elif name() == "jax":
         import jax
@@ -163,32 +165,35 @@ def value_and_grad(f):
             value = f(x, *rest)
             return keras.ops.sum(value), value
 
-        derive = jax.value_and_grad(summed, has_aux=True)
-        run = jax.jit(jax.core.eval_jaxpr, static_argnums=0)
-        traced = {}
-
-        def both(*arrays):
-            # A network's weights become arguments. As constants, which jax.jit(derive) would make
-            # of them, they would lie in memory twice and take longer to compile.
-            key = tuple((array.shape, array.dtype) for array in arrays)
-            if key not in traced:
-                traced[key] = jax.make_jaxpr(derive)(*arrays)
-            _, value, gradient = run(traced[key].jaxpr, traced[key].consts, *arrays)
-            return value, gradient
+        def compiled(*arrays):
+            # A network's weights become arguments. As constants, which jax.jit alone would make of
+            # them, they would lie in memory twice and take longer to compile.
+            closed = jax.make_jaxpr(jax.value_and_grad(summed, has_aux=True))(*arrays)
+            run = jax.jit(functools.partial(jax.core.eval_jaxpr, closed.jaxpr))
+            return lambda *arrays: run(closed.consts, *arrays)[1:]
 
     else:
         import torch
 
-        def both(x, *rest):
+        def derive(x, *rest):
             x = x.detach().requires_grad_()
             value = f(x, *rest)
             return value.detach(), torch.autograd.grad(value.sum(), x)[0]
 
-    def convert(x, *rest):
-        rest = [keras.ops.convert_to_tensor(array) for array in rest]
-        return both(keras.ops.convert_to_tensor(x, "float32"), *rest)
+        def compiled(*arrays):
+            return derive
 
-    return convert
+    ready = {}
+
+    def value_and_gradient(x, *rest):
+        arrays = [keras.ops.convert_to_tensor(x, "float32")]
+        arrays += [keras.ops.convert_to_tensor(array) for array in rest]
+        kind = tuple((tuple(array.shape), array.dtype) for array in arrays)
+        if kind not in ready:
+            ready[kind] = compiled(*arrays)
+        return ready[kind](*arrays)
+
+    return value_and_gradient
 
 
 def versions() -> dict[str, str]:
