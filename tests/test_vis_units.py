@@ -20,12 +20,12 @@ def built(side, *stack):
     return keras.Model(image, layers.Identity(name="last")(x), name="net")
 
 
-def branches():
+def branches(order=1):
     """Two branches whose windows differ in size and in where their padding falls."""
     image = keras.Input((13, 13, 1), name="image")
-    left = layers.Conv2D(1, 4, padding="same")(image)
-    right = layers.MaxPooling2D(2, 1, padding="same")(layers.Conv2D(1, 1)(image))
-    x = layers.Concatenate()([left, right])
+    wide = layers.Conv2D(1, 4, padding="same")(image)
+    narrow = layers.MaxPooling2D(2, 1, padding="same")(layers.Conv2D(1, 1)(image))
+    x = layers.Concatenate()([wide, narrow][::order])
     x = layers.Add()([layers.Conv2D(2, 1)(x), layers.DepthwiseConv2D(2, padding="same")(x)])
     return keras.Model(image, layers.Identity(name="last")(x), name="net")
 
@@ -48,7 +48,7 @@ GEOMETRIES = {
     "same, even side": lambda: built(
         14, layers.Conv2D(1, 3, 2, "same"), layers.MaxPooling2D(3, 2, "same")
     ),
-    "same, stride above size": lambda: built(13, layers.Conv2D(1, 1, 3, "same")),
+    "same, stride above size": lambda: built(12, layers.Conv2D(1, 1, 3, "same")),
     "dilated": lambda: built(  # the second window fills the gaps of the first
         14, layers.Conv2D(1, 3, padding="same", dilation_rate=2), layers.Conv2D(1, 2)
     ),
@@ -59,6 +59,7 @@ GEOMETRIES = {
         layers.Cropping2D(((1, 0), (0, 2))),
     ),
     "branches": branches,
+    "branches, the narrow one first": lambda: branches(order=-1),
     "gate": gate,
     "AlexNet": lambda: built(
         67,
@@ -136,6 +137,8 @@ def test_top_patches_equal_a_full_sort():
         np.testing.assert_allclose(rows.activation, best[order], rtol=1e-5)
         at = maps[rows.image, rows.row, rows.column, unit]
         np.testing.assert_allclose(rows.activation, at, rtol=1e-5)
+    one = vis.top_patches(model, "relu1", images, k=5, units=2, prepare=prepare)
+    pd.testing.assert_frame_equal(one, top[:5], rtol=1e-5)
     everything = vis.top_patches(model, "relu1", images, k=5, prepare=prepare)
     assert list(everything.unit.unique()) == [0, 1, 2, 3]
     pd.testing.assert_frame_equal(
@@ -164,8 +167,9 @@ def test_batches_stream_and_a_memory_map_is_read_in_parts(tmp_path):
 
 def test_an_image_counts_once_and_of_equals_the_first_wins():
     model, images = small(), prepare(photographs(3))
-    again = np.concatenate([images, images[::-1]])  # 5 is 0, 4 is 1, 3 is 2
-    top = vis.top_patches(model, "relu1", again, k=6, units=[1])
+    again = np.concatenate([images, images[::-1]])  # 3 is 2, 4 is 1, 5 is 0
+    pairs = np.split(again, 3)  # two images a batch
+    top = vis.top_patches(model, "relu1", pairs, k=6, units=[1])
     assert sorted(top.image) == list(range(6))
     for first, second in zip(top.image[::2], top.image[1::2], strict=True):
         assert first < second and first + second == 5
@@ -198,8 +202,15 @@ def test_crops_are_the_pixels_of_the_box_and_grey_outside():
         seen[12 - row.top :] = seen[:, 12 - row.left :] = 0
         answer = (seen * weights[..., row.unit]).sum() + bias[row.unit]
         assert max(answer, 0) == pytest.approx(row.activation, rel=1e-4)
-    boxes = pd.DataFrame([[-9, -9, -1, -1]], columns=BOX)
-    assert not vis.crops(np.ones((1, 12, 12, 3)), boxes, fill=0).any()  # wholly outside
+
+
+def test_crops_stick_out_on_any_side():
+    image = np.arange(48.0).reshape(4, 4, 3)
+    padded = np.pad(image, [(5, 5), (5, 5), (0, 0)], constant_values=0.5)
+    for top, left in [(-2, -1), (2, 3), (-3, 3), (-5, -5), (-4, 0), (4, 4), (0, 0)]:
+        boxes = pd.DataFrame([[top, left, top + 4, left + 3]], columns=BOX)
+        (cut,) = vis.crops(image[None], boxes, fill=0.5)
+        np.testing.assert_array_equal(cut, padded[top + 5 : top + 9, left + 5 : left + 8])
 
 
 # Which units to show

@@ -11,7 +11,7 @@ from keras import ops
 from ilsvrc import backend, ledger
 from ilsvrc.vis import checks
 
-BATCH = 32  # images at a time on the device
+BATCH = 16  # images at a time on the device
 
 
 def deconvnet(model, images, layer, units) -> np.ndarray:

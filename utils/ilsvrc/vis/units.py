@@ -25,7 +25,7 @@ def top_patches(model, layer, images, k=9, units=None, prepare=None) -> pd.DataF
         images: (n, height, width, channels), such as a memory map, of which one batch after the
             other is read; or the batches themselves, any iterable of such arrays.
         k: patches a unit.
-        units: the channels to look at; all of them by default.
+        units: the channels to look at, ints; all of them by default.
         prepare: a function that turns a batch into what the model takes, such as
             ``partial(augment.prepare, net)``. By default the batches are passed on as they are.
 
@@ -39,7 +39,8 @@ def top_patches(model, layer, images, k=9, units=None, prepare=None) -> pd.DataF
         ValueError: if there is no such layer or unit, the images do not fit, or there is none.
     """
     tensor = checks.maps(model, layer)
-    units = checks.units(tensor, np.arange(tensor.shape[-1]) if units is None else list(units))
+    units = np.arange(tensor.shape[-1]) if units is None else np.atleast_1d(units)
+    units = checks.units(tensor, units)
     tapped = keras.Model(model.inputs, tensor)
     best, seen = None, 0
     for batch in _batches(images, prepare):
