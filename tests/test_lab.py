@@ -54,6 +54,13 @@ def test_training_records_and_reads_back(lab, monkeypatch, tmp_path):
     assert np.abs(trained.filters[1] - trained.filters[0]).max() > 0
     assert trained.prepare(lab.data.x_val[:2]).shape == (2, 67, 67, 3)
     assert record.arrays["weights/conv1/kernel"].dtype == np.float16
+    fresh = ilsvrc.chapter(CHAPTER).slim_alexnet(logits=True)
+    training.restore_weights(fresh, record.arrays)
+    for name in ("conv1", "conv5"):
+        kernels = [np.asarray(one.get_layer(name).kernel) for one in (fresh, trained.model)]
+        np.testing.assert_allclose(*kernels, rtol=1e-3)
+    with pytest.raises(ValueError, match=r"no weight 'kernel'.*'conv1'"):
+        training.restore_weights(ilsvrc.chapter(CHAPTER).alexnet(), record.arrays)
 
     other = Lab(CHAPTER, "smoke").train("alexnet")  # a new sitting picks the finished run up
     assert other.history == trained.history and other.seconds == trained.seconds

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from IPython.display import HTML, display
 
-from ilsvrc import augment, backend, chapters, ledger, records, training
+from ilsvrc import augment, backend, chapters, ledger, probe, records, training
 from ilsvrc.data import Dataset, load
 from ilsvrc.profiles import Plan, Run, profile, settle
 
@@ -132,6 +132,8 @@ class Lab:
         if plan.run.headline:
             views["10"] = [self.test(one, "ten") for one in trained]
         record = records.make(plan, dataset, self.chapter, trained, views)
+        if plan.run.headline:
+            record.arrays.update(probe.look(trained[0]))
         if plan.run.signature:
             record.arrays.update(plan.run.signature(trained[0]))
         if plan.run.keep:

@@ -53,6 +53,12 @@ class Trained:
         """Return uint8 images (N, height, width, 3) as `model` sees them at test time, float32."""
         return augment.prepare(self.net, images)
 
+    @property
+    def pixels(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the mean that `net` takes off grey levels, and what it divides them by."""
+        (layer,) = [one for one in self.net.layers if isinstance(one, augment.Normalise)]
+        return layer.mean, layer.std
+
 
 class Batches(keras.utils.PyDataset):
     """Batches of uint8 images and labels, for `fit`; the order of an epoch is `reorder`'s."""
@@ -364,3 +370,23 @@ def kept_weights(model: keras.Model, prefix: str) -> dict[str, np.ndarray]:
         if layer.name.startswith(prefix)
         for weight in layer.weights
     }
+
+
+def restore_weights(model: keras.Model, arrays: dict[str, np.ndarray]) -> None:
+    """Set the weights that a record kept (see `kept_weights`); all others stay as they are.
+
+    Raises:
+        ValueError: A kept weight has no place in the model, or another shape there.
+    """
+    for name, value in arrays.items():
+        if not name.startswith("weights/"):
+            continue
+        _, layer, weight = name.split("/")
+        places = [w for one in model.layers if one.name == layer for w in one.weights]
+        fit = [w for w in places if w.name == weight and w.shape == value.shape]
+        if not fit:
+            raise ValueError(
+                f"{model.name!r} has no weight {weight!r} of shape {value.shape} in a layer "
+                f"{layer!r}. Build the network that the record names."
+            )
+        fit[0].assign(value.astype("float32"))
