@@ -3,18 +3,12 @@
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
-import threading
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.support.expected_conditions import alert_is_present
 from selenium.webdriver.support.wait import WebDriverWait
 
@@ -23,11 +17,6 @@ from ilsvrc import paths
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.tools]
 bs4 = pytest.importorskip("bs4", reason="the book's tools are not installed here")
 
-OPTIONS = [
-    *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
-]
 RAW = re.compile(  # fences, a table's rule, roles and directives
     r":::|```|\|[-—:]+\||\{(cite|numref|ref|doc|term|glue|eq|eval|code-cell|figure)[:}]"
 )
@@ -49,47 +38,6 @@ return {
   wrong_math: document.querySelectorAll("mjx-merror, [data-mjx-error]").length,
 };
 """
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    """Return a headless Chromium that can reach nothing but this machine."""
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    driver = shutil.which("chromedriver")
-    if not (chromium and driver):
-        if os.environ.get("CI"):
-            pytest.fail("CI has no Chromium: install chromium and chromium-driver")
-        pytest.skip("no Chromium here: install chromium and chromium-driver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for option in [*OPTIONS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"]:
-        options.add_argument(option)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    browser = webdriver.Chrome(options=options, service=Service(driver))
-    browser.set_script_timeout(60)
-    yield browser
-    browser.quit()
-
-
-@pytest.fixture(scope="module")
-def serve():
-    """Return a function that serves a folder on this machine and gives its address."""
-    servers = []
-
-    class Quiet(SimpleHTTPRequestHandler):
-        def log_message(self, *args):
-            pass
-
-    def start(folder):
-        server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=folder))
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        servers.append(server)
-        return f"http://127.0.0.1:{server.server_port}"
-
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
 
 
 @pytest.fixture(scope="module")
