@@ -1,6 +1,7 @@
 """The one place that knows which backend runs: TensorFlow, JAX or PyTorch under Keras 3."""
 
 import functools
+import logging
 import platform
 import subprocess
 
@@ -8,6 +9,9 @@ import keras
 import numpy as np
 
 from ilsvrc.data.arrays import cores
+
+# A look inside builds many small models, each traced once; TensorFlow takes that for a mistake.
+logging.getLogger("tensorflow").addFilter(lambda record: "retracing" not in record.getMessage())
 
 
 def name() -> str:

@@ -244,7 +244,8 @@ def overlay(images, maps, titles=None):
     for name, each in {**rows, "titles": titles or [""] * n}.items():
         if len(each) != n:
             raise ValueError(f"{name!r} has {len(each)}, but there are {n} images.")
-    across, height = (min(len(rows), 4), 1.9) if n == 1 else (n, min(1.7, 6.4 / n))
+    across = min(len(rows), 4) if n == 1 else n
+    height = min(2.8 if n == 1 else 1.7, 0.95 * style.WIDTH / across)
     lines = -(-len(rows) * n // across)
     fig, axes = style.subplots(lines, across, lines * (height + 0.1) + 0.6, squeeze=False)
     for ax in axes.flat:

@@ -41,7 +41,7 @@ def deconvnet(model, images, layer, units) -> np.ndarray:
         ValueError: if there is no such layer or unit, the images do not fit, or the network bends
             its signal by anything but ReLUs.
     """
-    return _project(model, images, layer, units, lambda x, signal: ops.relu(signal))
+    return project(model, images, layer, units, lambda x, signal: ops.relu(signal))
 
 
 def guided_backprop(model, images, layer, units) -> np.ndarray:
@@ -55,7 +55,7 @@ def guided_backprop(model, images, layer, units) -> np.ndarray:
     def rule(x, signal):
         return ops.where(x > 0, ops.relu(signal), 0)
 
-    return _project(model, images, layer, units, rule)
+    return project(model, images, layer, units, rule)
 
 
 def contrast(projections, percentile=99.5) -> np.ndarray:
@@ -75,7 +75,7 @@ def contrast(projections, percentile=99.5) -> np.ndarray:
     return np.clip(0.5 + 0.5 * projections / np.where(limit > 0, limit, 1), 0, 1)
 
 
-def _project(model, images, layer, units, rule) -> np.ndarray:
+def project(model, images, layer, units, rule) -> np.ndarray:
     """Send each unit's strongest activation down to the pixels, with `rule` at each ReLU."""
     lower = _lower_part(model, layer, rule)
     images = checks.images(model, images)
