@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import ilsvrc
-from ilsvrc import Lab, augment, data, paths, profiles, training
+from ilsvrc import Lab, augment, data, paths, profiles, training, vis
 
 CHAPTER = "2012_alexnet"
 
@@ -38,6 +38,30 @@ def test_the_box_says_what_will_happen(lab):
         assert said in box
 
 
+def check_looks(record, trained):
+    """The arrays of a headline run are what its network makes of the probe, and of noise."""
+    arrays, names = record.arrays, record["data"]["class_names"]
+    seen = trained.prepare(data.probe(trained.net.input_shape[1])[None])
+    odds = keras.ops.convert_to_numpy(keras.ops.softmax(trained.model.predict(seen, verbose=0)[0]))
+    np.testing.assert_allclose(arrays["probe/probabilities"], odds, atol=2e-3)
+    assert "church" not in names and arrays["probe/label"] == odds.argmax()
+    maps = vis.activations(trained.model, seen, "relu1")["relu1"][0]
+    np.testing.assert_allclose(
+        arrays["probe/maps"], maps[..., arrays["probe/channels"]], rtol=1e-2, atol=1e-2
+    )
+    own, twin = arrays["probe/grad_cam"]
+    np.testing.assert_allclose(
+        own, vis.grad_cam(trained.model, seen, odds.argmax(), "relu5")[0], rtol=1e-2, atol=1e-2
+    )
+    assert np.abs(own - twin).max() > 0
+    pictures = arrays["features/classes"]
+    assert pictures.shape == (10, 67, 67, 3) and pictures.dtype == np.uint8
+    mean, spread = trained.pixels
+    logits = trained.model.predict((pictures.astype("float32") - mean) / spread, verbose=0)
+    others = trained.model.predict(seen, verbose=0)[0]
+    assert (np.diag(logits) > others).mean() > 0.8  # each class likes its picture
+
+
 @pytest.mark.slow
 def test_training_records_and_reads_back(lab, monkeypatch, tmp_path):
     monkeypatch.setattr(paths, "RESULTS", tmp_path)
@@ -54,11 +78,12 @@ def test_training_records_and_reads_back(lab, monkeypatch, tmp_path):
     assert np.abs(trained.filters[1] - trained.filters[0]).max() > 0
     assert trained.prepare(lab.data.x_val[:2]).shape == (2, 67, 67, 3)
     assert record.arrays["weights/conv1/kernel"].dtype == np.float16
+    check_looks(record, trained)
     fresh = ilsvrc.chapter(CHAPTER).slim_alexnet(logits=True)
     training.restore_weights(fresh, record.arrays)
     for name in ("conv1", "conv5"):
         kernels = [np.asarray(one.get_layer(name).kernel) for one in (fresh, trained.model)]
-        np.testing.assert_allclose(*kernels, rtol=1e-3)
+        np.testing.assert_allclose(*kernels, rtol=1e-3, atol=1e-4)
     with pytest.raises(ValueError, match=r"no weight 'kernel'.*'conv1'"):
         training.restore_weights(ilsvrc.chapter(CHAPTER).alexnet(), record.arrays)
 
