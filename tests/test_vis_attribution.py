@@ -193,6 +193,19 @@ def test_integrated_gradients_of_a_linear_network_are_exact():
     assert maps.min() < 0 < maps.max()
 
 
+def test_integrated_gradients_are_taken_at_midpoints():
+    """A ReLU that opens at 0.6 of the way is open at the second of two midpoints, 0.75."""
+    model = unit()
+    images = some_images(model, 1)
+    (w1, _), (w2, _) = (model.get_layer(name).get_weights() for name in ("hidden", "logits"))
+    w1 = w1 * np.sign(images.ravel() @ w1)
+    model.get_layer("hidden").set_weights([w1, -0.6 * images.ravel() @ w1])
+    expected = (images * w1.reshape(images.shape) * w2[0, 1] / 2).sum(-1)
+    maps, errors = vis.integrated_gradients(model, images, 1, steps=2)
+    np.testing.assert_allclose(maps, expected, rtol=1e-4, atol=1e-6)
+    assert errors == pytest.approx(0.5 / 0.4 - 1, rel=1e-3)
+
+
 # Planted objects: a red square makes class 0, a green one class 1
 
 
@@ -321,6 +334,17 @@ def test_grad_cam_is_the_class_activation_map_up_to_scale():
     grad = vis.grad_cam(model, images, 2, "conv2", raw=True)
     np.testing.assert_allclose(30 * grad, np.maximum(cam, 0), rtol=1e-4, atol=1e-5)
     assert (cam < 0).any() and (cam > 0).any()
+
+
+def test_grad_cam_weighs_a_channel_by_its_mean_gradient():
+    model = built(conv(6, 3, name="conv1"), layers.Flatten(), dense(4, name="logits"))
+    images = some_images(model)
+    maps = vis.activations(model, images, "conv1")["conv1"]
+    gradient = model.get_layer("logits").get_weights()[0].reshape(4, 3, 6, 4)
+    by_hand = np.maximum((maps * gradient.mean((0, 1))[:, 2]).sum(-1), 0)
+    raw = vis.grad_cam(model, images, 2, "conv1", raw=True)
+    np.testing.assert_allclose(raw, by_hand, rtol=1e-4, atol=1e-6)
+    assert 0 < (by_hand > 0).mean() < 1
 
 
 def test_grad_cam_weighs_a_branch_by_its_own_gradient():

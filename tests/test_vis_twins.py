@@ -80,6 +80,13 @@ def test_a_seed_gives_a_twin_and_leaves_other_draws_alone(net):
     assert not np.any(first[0] == other[0])
 
 
+def test_a_twin_does_not_get_back_the_weights_that_the_network_began_with():
+    keras.utils.set_random_seed(3)
+    model = keras.Sequential([keras.Input((50,)), layers.Dense(100), layers.Dense(20)])
+    for began, drawn in list(pairs(model, vis.randomised(model, seed=3)).values())[::2]:
+        assert abs(np.corrcoef(began.ravel(), drawn.ravel())[0, 1]) < 0.1
+
+
 @pytest.mark.parametrize(
     ("down_to", "redrawn"),
     [
@@ -155,7 +162,7 @@ def test_twins_from_the_top_down_have_a_row_each_and_drift_away(net):
     fig = vis.with_twin(maps, net, down_to=["logits", "conv2a", "conv1"])
     labels = [ax.get_ylabel() for ax in images_of(fig)[::4]]
     assert labels[0] == "network"
-    assert labels[1:3] == ["random from logits\nρ = 1.00", "random from conv2a\nρ = 1.00"]
+    assert labels[1:3] == ["random from\nlogits\nρ = 1.00", "random from\nconv2a\nρ = 1.00"]
     assert float(labels[3].split("= ")[1]) < 0.9
 
 

@@ -129,9 +129,8 @@ def grad_cam(model, images, classes, layer, raw=False) -> np.ndarray:
     logits = checks.logits(model)
     trunk = keras.Model(model.inputs[0], logits, name=f"{model.name} up to its logits")
     tensor = checks.maps(trunk, layer)
-    head = keras.Model(
-        [model.inputs[0], tensor], logits
-    )  # the images go past the layer, if they can
+    # Where a branch leads past the layer, the logits need the images beside its maps.
+    head = keras.Model([model.inputs[0], tensor], logits)
 
     def score(maps, images, classes):
         return _chosen(head([images, maps], training=False), classes)

@@ -38,7 +38,9 @@ def randomised(model, down_to=None, seed=0) -> keras.Model:
     if down_to is not None:
         checks.outputs(model, [down_to])
     state = random.getstate()
-    random.seed(seed)  # from here Keras draws a seed for each initialiser
+    # Keras draws a seed for each initialiser from here. With the bare number a network that was
+    # built after set_random_seed(number) would get back the weights that it began with.
+    random.seed(f"twin {seed}")
     twin = keras.models.clone_model(model)
     random.setstate(state)
     kept = names[: names.index(down_to)] if down_to else []
@@ -89,6 +91,6 @@ def with_twin(f, model, images=None, down_to=None, seed=0, titles=None):
     rows = {"network": own}
     for layer in [down_to] if down_to is None or isinstance(down_to, str) else down_to:
         twins = f(randomised(model, layer, seed))
-        which = f"random from {layer}" if layer else "all random"
+        which = f"random from\n{layer}" if layer else "all random"
         rows[f"{which}\nρ = {similarity(own, twins).mean():.2f}"] = twins
     return attribution.overlay(images, rows, titles)
