@@ -8,6 +8,7 @@ import sys
 import time
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -235,3 +236,11 @@ def test_the_profile_comes_from_the_environment(monkeypatch):
 def test_the_slim_sibling_learns_imagenette(real_imagenette):
     trained = Lab(CHAPTER, "laptop").train("alexnet")
     assert trained.history["val_accuracy"][-1] > 0.5
+
+
+def test_the_mean_of_many_pixels_is_not_rounded_away():
+    images = np.full((300, 256, 256, 3), (118, 116, 109), "uint8")  # sums beyond single precision
+    many = SimpleNamespace(
+        x_train=images, y_train=np.zeros(300, int), x_val=images[:1], y_val=[0], size=256
+    )
+    np.testing.assert_allclose(training.feed(many, 10).mean, [118, 116, 109], rtol=1e-6)

@@ -131,6 +131,7 @@ def make(plan, dataset, chapter: str, trained: list, views: dict[str, list[float
             "stored_size": plan.stored_size,
             "squashed": bool(dataset.squashed),
             "standin": bool(dataset.standin),
+            "mean": np.ravel(trained[0].pixels[0]).round(2).tolist(),
         },
         "recipe": {
             "profile": plan.profile,

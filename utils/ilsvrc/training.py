@@ -105,7 +105,7 @@ def feed(dataset, batch: int) -> SimpleNamespace:
     train = Batches(dataset.x_train, dataset.y_train, batch, ragged=False)
     val = Batches(dataset.x_val, dataset.y_val, batch, ragged=True)
     some = dataset.x_train[:: max(len(dataset.x_train) // 2000, 1)]
-    mean = np.asarray(some, "float32").mean(axis=(0, 1, 2))
+    mean = np.asarray(some).mean(axis=(0, 1, 2), dtype="float64").astype("float32")
     return SimpleNamespace(
         train=train,
         val=val,
