@@ -97,7 +97,7 @@ def test_training_records_and_reads_back(lab, monkeypatch, tmp_path):
 def test_a_killed_training_resumes_to_the_same_numbers(tmp_path):
     def command(cache):
         environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path / cache)}
-        call = [sys.executable, "-m", "ilsvrc", "train", CHAPTER, "alexnet"]
+        call = [sys.executable, "-m", "ilsvrc", "train", CHAPTER, "baseline"]
         call += ["--profile", "smoke", "--epochs", "3"]
         return call, environment
 
