@@ -42,6 +42,26 @@ def real_imagenette(monkeypatch):
     return found[0]
 
 
+@pytest.fixture
+def planted(tmp_path, monkeypatch):
+    """Return a function that gives a chapter's definitions with one piece of its source changed."""
+    from ilsvrc import chapters, paths
+
+    def plant(name, right, wrong):
+        for file in paths.CHAPTERS.glob("*.md"):
+            shutil.copy(file, tmp_path)
+        source = chapters.path(name).read_text(encoding="utf-8")
+        assert right in source
+        changed = source.replace(right, wrong)
+        (tmp_path / "planted.md").write_text(changed, encoding="utf-8")
+        monkeypatch.setattr(paths, "CHAPTERS", tmp_path)
+        chapters.chapter.cache_clear()
+        return chapters.chapter("planted")
+
+    yield plant
+    chapters.chapter.cache_clear()
+
+
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
     """Return a headless Chromium that can reach nothing but this machine."""

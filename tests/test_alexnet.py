@@ -7,41 +7,26 @@ import numpy as np
 import pytest
 
 import ilsvrc
-from ilsvrc import facts, ledger, paths
-from ilsvrc.chapters import chapter
+import networks
 
-GRIDS = {"conv1": 55, "pool1": 27, "conv2": 27, "pool2": 13, "conv5": 13, "pool5": 6}
-ORDER = [
-    *("conv1", "relu1", "norm1", "pool1", "conv2", "relu2", "norm2", "pool2", "conv3", "relu3"),
-    *("conv4", "relu4", "conv5", "relu5", "pool5", "flatten", "dense6", "relu6", "dropout6"),
-    *("dense7", "relu7", "dropout7", "dense8", "softmax"),
-]
+check_parameters = networks.parameters("alexnet", 60_965_224)
+check_macs = networks.gmac(0.724)
+check_grids = networks.grids(
+    {"conv1": 55, "pool1": 27, "conv2": 27, "pool2": 13, "conv5": 13, "pool5": 6}
+)
+check_order = networks.order(
+    [
+        *("conv1", "relu1", "norm1", "pool1", "conv2", "relu2", "norm2", "pool2", "conv3"),
+        *("relu3", "conv4", "relu4", "conv5", "relu5", "pool5", "flatten", "dense6", "relu6"),
+        *("dropout6", "dense7", "relu7", "dropout7", "dense8", "softmax"),
+    ]
+)
+check_activations = networks.relus(*(f"relu{i}" for i in range(1, 8)))
 
 
 @pytest.fixture(scope="module")
 def alexnet():
     return ilsvrc.chapter("2012_alexnet").alexnet
-
-
-def check_parameters(model):
-    assert model.count_params() == facts.value("alexnet.parameters") == 60_965_224
-
-
-def check_macs(model):
-    assert round(ledger.totals(model)["macs"] / 1e9, 3) == 0.724
-
-
-def check_grids(model):
-    assert {name: model.get_layer(name).output.shape[1] for name in GRIDS} == GRIDS
-
-
-def check_order(model):
-    assert [layer.name for layer in model.layers[1:]] == ORDER
-
-
-def check_activations(model):
-    for i in range(1, 8):
-        assert model.get_layer(f"relu{i}").activation is keras.activations.relu
 
 
 def check_overlap(model):
@@ -117,15 +102,9 @@ PLANTED = {
 
 
 @pytest.mark.parametrize("mistake", PLANTED)
-def test_a_planted_mistake_fails_its_check(mistake, tmp_path, monkeypatch):
+def test_a_planted_mistake_fails_its_check(mistake, planted):
     right, wrong, check = PLANTED[mistake]
-    source = (paths.CHAPTERS / "2012_alexnet.md").read_text(encoding="utf-8")
-    assert right in source
-    (tmp_path / "planted.md").write_text(source.replace(right, wrong), encoding="utf-8")
-    monkeypatch.setattr(paths, "CHAPTERS", tmp_path)
-    chapter.cache_clear()
-    model = chapter("planted").alexnet()
-    chapter.cache_clear()
+    model = planted("2012_alexnet", right, wrong).alexnet()
     with pytest.raises(AssertionError):
         check(model)
 

@@ -1,47 +1,31 @@
 """ZFNet against the paper; its measures on cases known by hand; each planted mistake is caught."""
 
-import shutil
-
 import keras
 import numpy as np
 import pytest
 
 import ilsvrc
-from ilsvrc import facts, ledger, paths
-from ilsvrc.chapters import chapter
+import networks
+from ilsvrc import facts, ledger
 
-GRIDS = {"conv1": 110, "pool1": 55, "conv2": 26, "pool2": 13, "conv5": 13, "pool5": 6}
-ORDER = [
-    *("pad1", "conv1", "relu1", "pool1", "norm1", "conv2", "relu2", "pool2", "norm2", "conv3"),
-    *("relu3", "conv4", "relu4", "conv5", "relu5", "pool5", "flatten", "dense6", "relu6"),
-    *("dropout6", "dense7", "relu7", "dropout7", "dense8", "softmax"),
-]
+check_parameters = networks.parameters("zfnet", 62_357_608)
+check_macs = networks.gmac(1.168)
+check_grids = networks.grids(
+    {"conv1": 110, "pool1": 55, "conv2": 26, "pool2": 13, "conv5": 13, "pool5": 6}
+)
+check_order = networks.order(
+    [
+        *("pad1", "conv1", "relu1", "pool1", "norm1", "conv2", "relu2", "pool2", "norm2", "conv3"),
+        *("relu3", "conv4", "relu4", "conv5", "relu5", "pool5", "flatten", "dense6", "relu6"),
+        *("dropout6", "dense7", "relu7", "dropout7", "dense8", "softmax"),
+    ]
+)
+check_activations = networks.relus(*(f"relu{i}" for i in range(1, 8)))
 
 
 @pytest.fixture(scope="module")
 def module():
     return ilsvrc.chapter("2013_zfnet")
-
-
-def check_parameters(model):
-    assert model.count_params() == facts.value("zfnet.parameters") == 62_357_608
-
-
-def check_macs(model):
-    assert round(ledger.totals(model)["macs"] / 1e9, 3) == 1.168
-
-
-def check_grids(model):
-    assert {name: model.get_layer(name).output.shape[1] for name in GRIDS} == GRIDS
-
-
-def check_order(model):
-    assert [layer.name for layer in model.layers[1:]] == ORDER
-
-
-def check_activations(model):
-    for i in range(1, 8):
-        assert model.get_layer(f"relu{i}").activation is keras.activations.relu
 
 
 def check_radius(model):
@@ -98,16 +82,9 @@ PLANTED = {
 
 
 @pytest.mark.parametrize("mistake", PLANTED)
-def test_a_planted_mistake_fails_its_check(mistake, tmp_path, monkeypatch):
+def test_a_planted_mistake_fails_its_check(mistake, planted):
     right, wrong, check = PLANTED[mistake]
-    source = (paths.CHAPTERS / "2013_zfnet.md").read_text(encoding="utf-8")
-    assert right in source
-    (tmp_path / "planted.md").write_text(source.replace(right, wrong), encoding="utf-8")
-    shutil.copy(paths.CHAPTERS / "2012_alexnet.md", tmp_path)
-    monkeypatch.setattr(paths, "CHAPTERS", tmp_path)
-    chapter.cache_clear()
-    model = chapter("planted").zfnet()
-    chapter.cache_clear()
+    model = planted("2013_zfnet", right, wrong).zfnet()
     with pytest.raises((AssertionError, TypeError)):
         check(model)
 

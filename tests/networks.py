@@ -1,0 +1,51 @@
+"""What tests ask of any network: each function returns a check, which asserts it of a model."""
+
+import keras
+
+from ilsvrc import facts, ledger
+
+
+def parameters(fact, count):
+    """Return a check of the learnable numbers against the facts and the count given."""
+
+    def check_parameters(model):
+        assert model.count_params() == facts.value(f"{fact}.parameters") == count
+
+    return check_parameters
+
+
+def gmac(billions):
+    """Return a check of the MACs, in billions, to three decimals."""
+
+    def check_macs(model):
+        assert round(ledger.totals(model)["macs"] / 1e9, 3) == billions
+
+    return check_macs
+
+
+def grids(sides):
+    """Return a check of the outputs' sides by layer."""
+
+    def check_grids(model):
+        assert {name: model.get_layer(name).output.shape[1] for name in sides} == sides
+
+    return check_grids
+
+
+def order(names):
+    """Return a check of all layers after the input, in their order."""
+
+    def check_order(model):
+        assert [layer.name for layer in model.layers[1:]] == list(names)
+
+    return check_order
+
+
+def relus(*names):
+    """Return a check that these layers are ReLUs."""
+
+    def check_activations(model):
+        for name in names:
+            assert model.get_layer(name).activation is keras.activations.relu, name
+
+    return check_activations
