@@ -423,9 +423,30 @@ def views(images, size: int, kind: str) -> np.ndarray:
     return np.concatenate([crops, crops[:, :, :, ::-1]]) if kind == "ten" else crops
 
 
-def _probabilities(model, images, batch):
+class _Crops(keras.utils.PyDataset):
+    """All views of an image, then all of the next, as the network inside `net` sees them.
+
+    `predict` on this cuts the next views while it works on these.
+    """
+
+    def __init__(self, net, images, kind, batch):
+        super().__init__()
+        self.net, self.images, self.kind = net, images, kind
+        self.size = _parts(net)[1].input_shape[1]
+        self.step = max(batch // len(views(images[:1], self.size, kind)), 1)  # images a batch
+
+    def __len__(self):
+        return -(-len(self.images) // self.step)
+
+    def __getitem__(self, index):
+        some = self.images[index * self.step : (index + 1) * self.step]
+        cut = np.swapaxes(views(some, self.size, self.kind), 0, 1)
+        return prepare(self.net, cut.reshape(-1, self.size, self.size, 3))
+
+
+def _probabilities(model, batches):
     """Return softmax probabilities (N, classes), float32, of a network's first output."""
-    outputs = keras.tree.flatten(model.predict(images, batch_size=batch, verbose=0))[0]
+    outputs = keras.tree.flatten(model.predict(batches, verbose=0))[0]
     outputs = outputs.astype("float32")
     last = model.get_layer(model.output_names[0])
     if isinstance(last, keras.layers.Softmax) or (
@@ -435,14 +456,14 @@ def _probabilities(model, images, batch):
     return ops.convert_to_numpy(ops.softmax(outputs))
 
 
-def predict_views(net: keras.Model, images, kind: str = "ten", batch: int = 64) -> np.ndarray:
+def predict_views(net: keras.Model, images, kind: str = "ten", batch: int = 128) -> np.ndarray:
     """Return class probabilities, averaged over views (Krizhevsky et al. 2012, section 4.1).
 
     Args:
         net: A model that `before` made. Of several outputs the first counts.
         images: (N, H, W, 3), values in 0..255, larger than the network's input.
         kind: "centre", "five" or "ten"; see `views`.
-        batch: Images at a time on the device.
+        batch: Views at a time on the device, at least those of one image.
 
     Returns:
         (N, classes), float32: the mean of the views' softmax outputs.
@@ -450,11 +471,6 @@ def predict_views(net: keras.Model, images, kind: str = "ten", batch: int = 64) 
     Raises:
         ValueError: An unknown kind, or images smaller than the network's input.
     """
-    _, model = _parts(net)
-    size, means = model.input_shape[1], []
-    for start in range(0, len(images), batch):
-        cut = views(images[start : start + batch], size, kind)
-        seen = prepare(net, cut.reshape(-1, size, size, 3), batch)
-        each = _probabilities(model, seen, batch)
-        means.append(each.reshape(*cut.shape[:2], -1).mean(axis=0))
-    return np.concatenate(means)
+    crops = _Crops(net, images, kind, batch)
+    each = _probabilities(_parts(net)[1], crops)
+    return each.reshape(len(images), -1, each.shape[-1]).mean(axis=1)

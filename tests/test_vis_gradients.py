@@ -1,0 +1,90 @@
+"""Gradient norms against a formula by hand, differences, and what heads and batch norm do."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+
+from ilsvrc import vis
+
+RNG = np.random.default_rng(0)
+IMAGES = RNG.normal(size=(6, 8, 8, 3)).astype("float32")
+LABELS = np.array([0, 1, 2, 0, 1, 2])
+
+
+def network(dropout=0.0, heads=False):
+    """Two convolutions with batch norm; with `heads` an early head beside the main one."""
+    keras.utils.set_random_seed(0)
+    images = keras.Input((8, 8, 3))
+    x = layers.Conv2D(4, 3, name="conv1")(images)
+    x = layers.BatchNormalization(name="bn1")(x)
+    x = early = layers.ReLU(name="relu1")(x)
+    x = layers.Dropout(dropout, name="dropout1")(x)
+    x = layers.Conv2D(5, 3, name="conv2")(x)
+    outputs = [layers.Dense(3, name="dense")(layers.GlobalAveragePooling2D(name="pool")(x))]
+    if heads:
+        outputs.append(layers.Dense(3, name="head")(layers.Flatten(name="flat")(early)))
+    return keras.Model(images, outputs if heads else outputs[0], name="two")
+
+
+def loss(model, weights=(1.0,), training=False):
+    outputs = model(IMAGES, training=training)
+    total = 0.0
+    for weight, one in zip(weights, keras.tree.flatten(outputs), strict=False):
+        odds = ops.convert_to_numpy(ops.log_softmax(one))
+        total -= weight * odds[np.arange(6), LABELS].mean()
+    return total
+
+
+def test_a_dense_layers_gradient_is_inputs_times_errors():
+    model = keras.Sequential([keras.Input((8, 8, 3)), layers.Flatten(), layers.Dense(3, name="d")])
+    x = IMAGES.reshape(6, -1)
+    errors = ops.convert_to_numpy(ops.softmax(model(IMAGES))) - np.eye(3)[LABELS]
+    expected = np.linalg.norm(x.T @ errors / 6)
+    norms = vis.gradient_norms(keras.Model(model.inputs, model.outputs), IMAGES, LABELS)
+    assert norms == pytest.approx({"d": expected}, rel=1e-4)
+
+
+@pytest.mark.parametrize("weights", [(1.0,), (1.0, 0.3)])
+def test_a_step_along_one_weight_changes_the_loss_within_the_norm(weights):
+    model = network(heads=True)
+    norms = vis.gradient_norms(model, IMAGES, LABELS, weights=weights)
+    assert list(norms) == ["conv1", "conv2", "dense", "head"]
+    for name, norm in norms.items():
+        kernel = model.get_layer(name).kernel
+        start = ops.convert_to_numpy(kernel)
+        slopes = np.zeros(start.size)
+        for i in range(start.size):
+            moved = start.copy().ravel()
+            sides = []
+            for step in (0.01, -0.01):
+                moved[i] = start.ravel()[i] + step
+                kernel.assign(moved.reshape(start.shape))
+                sides.append(loss(model, weights))
+            slopes[i] = (sides[0] - sides[1]) / 0.02
+            if i == 60:  # a part of a large kernel bounds the norm from below
+                break
+        kernel.assign(start)
+        found = np.linalg.norm(slopes)
+        assert found <= norm * 1.02
+        if start.size <= 61:
+            assert norm == pytest.approx(found, rel=0.02, abs=1e-6)
+    assert (norms["head"] > 0) == (len(weights) == 2)
+
+
+def test_training_takes_the_batchs_own_statistics_and_leaves_the_model_as_it_is():
+    model = network(dropout=0.5)
+    before = [ops.convert_to_numpy(v) for v in model.variables]
+    still = vis.gradient_norms(model, IMAGES * 9, LABELS)
+    moving = vis.gradient_norms(model, IMAGES * 9, LABELS, training=True)
+    assert moving["conv1"] < 0.5 * still["conv1"]  # batch norm takes the ninefold scale out
+    for a, b in zip(before, model.variables, strict=True):
+        np.testing.assert_array_equal(a, ops.convert_to_numpy(b))
+
+
+def test_a_softmax_is_refused():
+    images = keras.Input((8, 8, 3))
+    x = layers.Dense(3, name="dense")(layers.Flatten(name="flat")(images))
+    model = keras.Model(images, layers.Softmax(name="softmax")(x))
+    with pytest.raises(ValueError, match="logits=True"):
+        vis.gradient_norms(model, IMAGES, LABELS)
