@@ -46,29 +46,24 @@ def test_a_dense_layers_gradient_is_inputs_times_errors():
 
 
 @pytest.mark.parametrize("weights", [(1.0,), (1.0, 0.3)])
-def test_a_step_along_one_weight_changes_the_loss_within_the_norm(weights):
+def test_the_norms_are_those_of_the_losss_differences(weights):
     model = network(heads=True)
     norms = vis.gradient_norms(model, IMAGES, LABELS, weights=weights)
     assert list(norms) == ["conv1", "conv2", "dense", "head"]
-    for name, norm in norms.items():
+    for name in ("conv1", "dense"):
         kernel = model.get_layer(name).kernel
         start = ops.convert_to_numpy(kernel)
-        slopes = np.zeros(start.size)
-        for i in range(start.size):
-            moved = start.copy().ravel()
+        slopes = []
+        for place in np.ndindex(start.shape):
             sides = []
             for step in (0.01, -0.01):
-                moved[i] = start.ravel()[i] + step
-                kernel.assign(moved.reshape(start.shape))
+                moved = start.copy()
+                moved[place] += step
+                kernel.assign(moved)
                 sides.append(loss(model, weights))
-            slopes[i] = (sides[0] - sides[1]) / 0.02
-            if i == 60:  # a part of a large kernel bounds the norm from below
-                break
+            slopes.append((sides[0] - sides[1]) / 0.02)
         kernel.assign(start)
-        found = np.linalg.norm(slopes)
-        assert found <= norm * 1.02
-        if start.size <= 61:
-            assert norm == pytest.approx(found, rel=0.02, abs=1e-6)
+        assert norms[name] == pytest.approx(np.linalg.norm(slopes), rel=0.02)
     assert (norms["head"] > 0) == (len(weights) == 2)
 
 
