@@ -40,11 +40,6 @@ class Record:
         )
 
     @property
-    def histories(self) -> dict[str, dict[str, list[float]]]:
-        """Return each seed's history by the seed's name: "seed 0", ..."""
-        return {f"seed {one['seed']}": one["history"] for one in self.facts["seeds"]}
-
-    @property
     def filters(self) -> dict[int, np.ndarray]:
         """Return the first convolution's kernel by epoch, float32."""
         kernels = self.arrays["filters"].astype("float32")
