@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import ilsvrc
-from ilsvrc import Lab, augment, data, paths, profiles, training, vis
+from ilsvrc import Lab, augment, data, paths, probe, profiles, training, vis
 
 CHAPTER = "2012_alexnet"
 
@@ -209,6 +209,46 @@ def test_an_epoch_is_a_shuffle_by_seed_and_epoch():
         assert sorted(orders[-1]) == sorted(photographs.y_train)
     assert np.array_equal(orders[0], orders[3])
     assert not np.array_equal(orders[0], orders[1]) and not np.array_equal(orders[0], orders[2])
+
+
+def two_heads(input_shape, classes, logits):
+    """Return a tiny network of two outputs, its main logits first, branches side by side."""
+    image = keras.Input(input_shape)
+    x = keras.layers.Conv2D(4, 3, 2, "same", name="conv1")(image)
+    x = keras.layers.Activation("relu", name="relu1")(x)
+    side = keras.layers.Conv2D(3, 3, name="side_conv")(x)
+    side = keras.layers.Activation("relu", name="side_relu")(side)
+    x = keras.layers.Concatenate(name="module")([x, x])
+    ends = [keras.layers.GlobalAveragePooling2D()(maps) for maps in (x, side)]
+    names = ("main", "side")
+    return keras.Model(
+        image,
+        [keras.layers.Dense(classes, name=n)(end) for n, end in zip(names, ends, strict=True)],
+    )
+
+
+def test_of_several_outputs_the_first_counts(lab, monkeypatch):
+    def fit(model, data, epochs, callbacks):
+        net = augment.before(
+            model, augment.CentreCrop(32), augment.Normalise(data.mean), input_size=data.size
+        )
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        metrics = [["accuracy"], ["accuracy"]]
+        net.compile("sgd", [loss, loss], loss_weights=[1, 0.3], metrics=metrics)
+        return net.fit(
+            data.train, validation_data=data.val, epochs=epochs, callbacks=callbacks, verbose=0
+        )
+
+    with_run(lab, monkeypatch, small=two_heads, small_size=32, fit=fit, keep=None)
+    trained = lab.train("alexnet")
+    history = {name: values[-1] for name, values in trained.history.items()}
+    names = {"loss", "accuracy", "total_loss", "side_loss", "side_accuracy"}
+    assert set(history) == names | {f"val_{name}" for name in names}
+    total = history["loss"] + 0.3 * history["side_loss"]
+    assert history["total_loss"] == pytest.approx(total, rel=1e-3)
+    found = (trained.probabilities.argmax(-1) == lab.data.y_val).mean()
+    assert history["val_accuracy"] == pytest.approx(found, abs=1e-6)
+    assert probe.with_maps(trained.model) == ["relu1", "module"]
 
 
 def test_the_profile_settles_what_is_trained(lab):

@@ -67,10 +67,12 @@ def made(trained, layer: str, units) -> np.ndarray:
 
 
 def with_maps(model) -> list[str]:
-    """Return the layers with maps whose activations are worth a look: the ReLUs, first to last."""
-    uses = [use for use in ledger.calls(model) if len(use.shape) == 3 and use.inputs]
-    return [
-        use.name
-        for use in uses
-        if isinstance(use.layer, keras.layers.Activation | keras.layers.ReLU)
-    ]
+    """Return the layers with maps whose activations are worth a look, first to last.
+
+    These are the ReLUs, and where branches are put side by side, all of their maps. Layers that
+    lead to another output than the first are left out.
+    """
+    trunk = keras.Model(model.inputs, model.outputs[0])
+    uses = [use for use in ledger.calls(trunk) if len(use.shape) == 3 and use.inputs]
+    kinds = keras.layers.Activation | keras.layers.ReLU | keras.layers.Concatenate
+    return [use.name for use in uses if isinstance(use.layer, kinds)]

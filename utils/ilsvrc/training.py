@@ -61,12 +61,16 @@ class Trained:
 
 
 class Batches(keras.utils.PyDataset):
-    """Batches of uint8 images and labels, for `fit`; the order of an epoch is `reorder`'s."""
+    """Batches of uint8 images and labels, for `fit`; the order of an epoch is `reorder`'s.
 
-    def __init__(self, images, labels, batch, ragged):
+    A network with several outputs gets the labels once for each.
+    """
+
+    def __init__(self, images, labels, batch, ragged, outputs=1):
         """Take images (N, size, size, 3), labels (N,); keep a last, smaller batch if `ragged`."""
         super().__init__()
         self.images, self.labels, self.batch = images, labels, batch
+        self.outputs = outputs
         self.order = np.arange(len(images))
         self.steps = -(-len(images) // batch) if ragged else len(images) // batch
 
@@ -75,19 +79,22 @@ class Batches(keras.utils.PyDataset):
 
     def __getitem__(self, index):
         rows = np.sort(self.order[index * self.batch : (index + 1) * self.batch])
-        return np.asarray(self.images[rows]), np.asarray(self.labels[rows], "int32")
+        labels = np.asarray(self.labels[rows], "int32")
+        labels = labels if self.outputs == 1 else (labels,) * self.outputs
+        return np.asarray(self.images[rows]), labels
 
     def reorder(self, *entropy: int) -> None:
         """Shuffle all images by the seeds given."""
         self.order = np.random.default_rng(entropy).permutation(len(self.images))
 
 
-def feed(dataset, batch: int) -> SimpleNamespace:
+def feed(dataset, batch: int, outputs: int = 1) -> SimpleNamespace:
     """Return what a chapter's `fit` is given.
 
     Args:
         dataset: A `data.Dataset`.
         batch: Images a training step.
+        outputs: Of the network, each of which is to learn the labels.
 
     Returns:
         A namespace with `train` and `val` (for `Model.fit`), `images` (all training images,
@@ -102,8 +109,8 @@ def feed(dataset, batch: int) -> SimpleNamespace:
             f"{dataset.title} has {len(dataset.x_train)} training images, fewer than one batch of "
             f"{batch}: add images to the folder, or choose another data set (`ilsvrc data`)."
         )
-    train = Batches(dataset.x_train, dataset.y_train, batch, ragged=False)
-    val = Batches(dataset.x_val, dataset.y_val, batch, ragged=True)
+    train = Batches(dataset.x_train, dataset.y_train, batch, ragged=False, outputs=outputs)
+    val = Batches(dataset.x_val, dataset.y_val, batch, ragged=True, outputs=outputs)
     some = dataset.x_train[:: max(len(dataset.x_train) // 2000, 1)]
     mean = np.asarray(some).mean(axis=(0, 1, 2), dtype="float64").astype("float32")
     return SimpleNamespace(
@@ -136,7 +143,7 @@ class Progress(keras.callbacks.Callback):
         self.bar.update()
 
     def on_epoch_end(self, epoch, logs=None):
-        logs = logs or {}
+        logs = of_first_output(self.model, logs or {})
         shown = {name: f"{logs[name]:.3f}" for name in ("loss", "val_accuracy") if name in logs}
         self.bar.set_postfix(shown)
 
@@ -183,7 +190,7 @@ class Keeper(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         self.seconds = time.perf_counter() - self.began
-        for name, value in (logs or {}).items():
+        for name, value in of_first_output(self.model, logs or {}).items():
             self.history.setdefault(name, []).append(float(value))
         if epoch + 1 in SNAPSHOTS or epoch + 1 == self.params["epochs"]:
             self.filters[epoch + 1] = first_kernel(self.inner)
@@ -206,6 +213,23 @@ class Keeper(keras.callbacks.Callback):
         for old in self.folder.glob("epoch-*"):
             if old != whole:
                 shutil.rmtree(old, ignore_errors=True)
+
+
+def of_first_output(net: keras.Model, logs: dict) -> dict:
+    """Return an epoch's metrics with those of the first output named as a single output's are.
+
+    Of several outputs the first counts: its "<name>_loss" becomes "loss", so that curves and
+    records of all networks compare; the sum over the outputs becomes "total_loss".
+    """
+    if len(net.output_names) == 1:
+        return logs
+    first, found = f"{net.output_names[0]}_", {}
+    for name, value in logs.items():
+        side = "val_" if name.startswith("val_") else ""
+        metric = name.removeprefix("val_")
+        metric = "total_loss" if metric == "loss" else metric.removeprefix(first)
+        found[side + metric] = value
+    return found
 
 
 def first_kernel(model: keras.Model) -> np.ndarray:
@@ -324,7 +348,7 @@ def train(plan: Plan, dataset, chapter: str, seed: int) -> Trained:
     try:
         backend.seed(seed)
         model = build(plan, len(dataset.class_names))
-        given = feed(dataset, plan.batch)
+        given = feed(dataset, plan.batch, len(model.outputs))
         keeper = Keeper(folder(plan, dataset, chapter, seed), seed, given.train, model)
         progress = Progress(f"{plan.run.name}, seed {seed}", given.steps)
         history = plan.run.fit(model, given, plan.epochs, [keeper, progress])
