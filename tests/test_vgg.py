@@ -1,0 +1,355 @@
+"""VGG against the paper, Keras and an independent graph; each planted mistake is caught."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import keras
+import numpy as np
+import pytest
+
+import ilsvrc
+import networks
+from ilsvrc import facts, ledger, training
+from ilsvrc.profiles import PROFILES, settle
+
+ZEROS = keras.initializers.Zeros  # to count and to look at shapes is enough
+TABLE = {  # configuration: fact, parameters, MACs in billions, convolutions a stage
+    "A": ("vgg_a", 132_863_336, 7.609, (1, 1, 2, 2, 2)),
+    "A-LRN": ("vgg_a_lrn", 132_863_336, 7.609, (1, 1, 2, 2, 2)),
+    "B": ("vgg_b", 133_047_848, 11.308, (2, 2, 2, 2, 2)),
+    "C": ("vgg_c", 133_638_952, 11.771, (2, 2, 3, 3, 3)),
+    "D": ("vgg16", 138_357_544, 15.470, (2, 2, 3, 3, 3)),
+    "E": ("vgg19", 143_667_240, 19.632, (2, 2, 4, 4, 4)),
+}
+HEAD = ["flatten", "dense6", "relu6", "dropout6", "dense7", "relu7", "dropout7", "dense8"]
+
+
+def layout(name):
+    """Return all layers after the input in their order, by the paper's table."""
+    order = []
+    for s, n in enumerate(TABLE[name][3], 1):
+        for i in range(1, n + 1):
+            order += [f"conv{s}_{i}", f"relu{s}_{i}"]
+        order += ["norm1"] if name == "A-LRN" and s == 1 else []
+        order.append(f"pool{s}")
+    return [*order, *HEAD, "softmax"]
+
+
+def check_kernels(name):
+    """Return a check that all filters are 3 x 3, but the last of C's late stages."""
+
+    def check_kernels(model):
+        for s, n in enumerate(TABLE[name][3], 1):
+            for i in range(1, n + 1):
+                side = 1 if name == "C" and (s, i) in [(3, 3), (4, 3), (5, 3)] else 3
+                assert model.get_layer(f"conv{s}_{i}").kernel_size == (side, side)
+
+    return check_kernels
+
+
+def check_pools(model):
+    for s in range(1, 6):
+        pool = model.get_layer(f"pool{s}")
+        assert (pool.pool_size, pool.strides) == ((2, 2), (2, 2))
+
+
+def check_rates(model):
+    assert [model.get_layer(f"dropout{i}").rate for i in (6, 7)] == [0.5, 0.5]
+
+
+check_grids = networks.grids({f"pool{s}": 224 // 2**s for s in range(1, 6)})
+
+
+def checks(name):
+    fact, count, billions, _ = TABLE[name]
+    order = layout(name)
+    return {
+        "parameters": networks.parameters(fact, count),
+        "macs": networks.gmac(billions),
+        "order": networks.order(order),
+        "relus": networks.relus(*(layer for layer in order if layer.startswith("relu"))),
+        "kernels": check_kernels(name),
+        "grids": check_grids,
+        "pools": check_pools,
+        "rates": check_rates,
+    }
+
+
+@pytest.fixture(scope="module")
+def module():
+    return ilsvrc.chapter("2014_vgg")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TABLE)
+def test_it_is_the_papers_network(module, name):
+    model = module.vgg(name, start=ZEROS)
+    for check in checks(name).values():
+        check(model)
+
+
+def test_lrn_has_alexnets_constants(module):
+    norm = module.vgg("A-LRN", (32, 32, 3), 10, 0.125, 64).get_layer("norm1")
+    assert (norm.k, norm.n, norm.alpha, norm.beta) == (2.0, 5, 1e-4, 0.75)
+
+
+def test_the_start_is_the_papers(module):
+    model = module.vgg("A", (32, 32, 3), 10, units=256)
+    for layer in model.layers:
+        if getattr(layer, "kernel", None) is not None:
+            kernel = keras.ops.convert_to_numpy(layer.kernel)
+            assert np.std(kernel) == pytest.approx(0.01, rel=0.06)
+            assert not keras.ops.convert_to_numpy(layer.bias).any()
+
+
+def randomise(model, seed=0):
+    """Draw all weights anew so that signals keep their size, biases included."""
+    rng = np.random.default_rng(seed)
+    for layer in model.layers:
+        drawn = []
+        for weight in layer.weights:
+            shape = tuple(weight.shape)
+            deviation = 0.1 if len(shape) == 1 else (2 / np.prod(shape[:-1])) ** 0.5
+            drawn.append(np.float32(deviation) * rng.standard_normal(shape, "float32"))
+        if drawn:
+            layer.set_weights(drawn)
+
+
+def difference(one, other):
+    """Return the largest difference, in units of the largest value."""
+    return np.abs(one - other).max() / np.abs(other).max()
+
+
+def parity(ours, theirs, image):
+    """Copy their weights into ours; return the differences at five taps and the logits."""
+    mine = [layer for layer in ours.layers if layer.weights]
+    given = [layer for layer in theirs.layers if layer.weights]
+    for own, other in zip(mine, given, strict=True):
+        own.set_weights(other.get_weights())
+    taps = [
+        keras.Model(model.inputs, [*(model.get_layer(n).output for n in names), model.outputs[0]])
+        for model, names in [
+            (ours, [f"pool{s}" for s in range(1, 6)]),
+            (theirs, [f"block{s}_pool" for s in range(1, 6)]),
+        ]
+    ]
+    found = [[keras.ops.convert_to_numpy(y) for y in tap(image, training=False)] for tap in taps]
+    return [difference(one, other) for one, other in zip(*found, strict=True)]
+
+
+PARITY = 1e-4  # at most, as max abs difference over max abs value
+
+
+def reference(name, side, classes):
+    build = {"D": keras.applications.VGG16, "E": keras.applications.VGG19}[name]
+    theirs = build(
+        weights=None, input_shape=(side, side, 3), classes=classes, classifier_activation=None
+    )
+    randomise(theirs)
+    image = np.random.default_rng(1).normal(size=(1, side, side, 3)).astype("float32")
+    return theirs, image
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["D", "E"])
+def test_it_agrees_with_keras_applications(module, name):
+    theirs, image = reference(name, 224, 1000)
+    ours = module.vgg(name, logits=True, start=ZEROS)
+    assert max(parity(ours, theirs, image)) <= PARITY
+
+
+@pytest.fixture(scope="module")
+def small_reference():
+    return reference("D", 64, 10)
+
+
+NUMERICAL = {
+    "one ReLU linear": ('Activation("relu", name=f"relu{s}', 'Activation("relu" if s - 4 else '
+                        '"linear", name=f"relu{s}'),
+    "average pooling": ("layers.MaxPooling2D(2,", "layers.AveragePooling2D(2,"),
+    "leaky ReLU": ('Activation("relu", name=f"relu{i}', 'Activation("leaky_relu", name=f"relu{i}'),
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mistake", [None, *NUMERICAL])
+def test_parity_tells_a_planted_mistake_tenfold(mistake, planted, module, small_reference):
+    theirs, image = small_reference
+    built = planted("2014_vgg", *NUMERICAL[mistake]) if mistake else module
+    ours = built.vgg("D", (64, 64, 3), 10, logits=True, start=ZEROS)
+    worst = max(parity(ours, theirs, image))
+    assert worst <= PARITY if mistake is None else worst >= 10 * PARITY
+
+
+def test_kernels_agree_with_the_onnx_graph(module):
+    onnx = pytest.importorskip("onnx")
+    file = Path(onnx.__file__).parent / "backend/test/data/light/light_vgg19.onnx"
+    graph = onnx.load(file).graph
+    ours = [
+        layer
+        for layer in module.vgg("E", (32, 32, 3), 10, 0.125, 64).layers
+        if isinstance(layer, keras.layers.Conv2D)
+    ]
+    theirs = [node for node in graph.node if node.op_type == "Conv"]
+    assert len(ours) == len(theirs) == 16
+    shapes = {one.name: tuple(one.dims) for one in graph.initializer}
+    shapes |= {
+        one.name: tuple(d.dim_value for d in one.type.tensor_type.shape.dim) for one in graph.input
+    }
+    for layer, node in zip(ours, theirs, strict=True):
+        given = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+        assert list(layer.kernel_size) == list(given["kernel_shape"]) == [3, 3]
+        assert list(layer.strides) == list(given.get("strides", [1, 1]))
+        assert list(given["pads"]) == [1, 1, 1, 1] and layer.padding == "same"
+        if node.input[1] in shapes:
+            assert shapes[node.input[1]][0] == 8 * layer.filters
+    assert sum(node.op_type == "MaxPool" for node in graph.node) == 5
+    assert sum(node.op_type == "LRN" for node in graph.node) == 0
+
+
+C = '"C": ["33", "33", "331", "331", "331"]'
+DROPOUT = 'x = layers.Dropout(dropout, name=f"dropout{i}")(x)'
+PLANTED = {
+    "1x1 and 3x3 confused": ("C", C, C.replace("331", "313"), "kernels"),
+    "3x3 for 1x1": ("C", C, C.replace("331", "333"), "parameters"),
+    "a convolution missing": ("D", '"D": ["33", "33", "333"', '"D": ["33", "33", "33"', "order"),
+    "valid padding": ("A", '"padding": "same"', '"padding": "valid"', "grids"),
+    "no ReLU": (
+        "A",
+        'x = layers.Activation("relu", name=f"relu{s}_{i}")(x)',
+        "x = x",
+        "order",
+    ),
+    "one ReLU linear": (
+        "A",
+        'Activation("relu", name=f"relu{s}',
+        'Activation("relu" if s - 4 else "linear", name=f"relu{s}',
+        "relus",
+    ),
+    "LRN in A": ("A", '"A": ["3", "3"', '"A": ["3n", "3"', "order"),
+    "no LRN in A-LRN": ("A-LRN", '"3n"', '"3"', "order"),
+    "pools of 3x3": ("A", "MaxPooling2D(2, name", 'MaxPooling2D(3, 2, "same", name', "pools"),
+    "one dropout": ("A", DROPOUT, DROPOUT + " if i == 6 else x", "order"),
+    "dropout of 0.4": ("A", "    dropout=0.5,", "    dropout=0.4,", "rates"),
+    "batch norm": ("A", "    batch_norm=False,", "    batch_norm=True,", "order"),
+    "1024 maps at the end": ("A", "2 ** (s - 1), 512)", "2 ** (s - 1), 1024)", "parameters"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mistake", PLANTED)
+def test_a_planted_mistake_fails_its_check(mistake, planted):
+    name, right, wrong, check = PLANTED[mistake]
+    model = planted("2014_vgg", right, wrong).vgg(name, start=ZEROS)
+    with pytest.raises((AssertionError, ValueError)):
+        checks(name)[check](model)
+
+
+@pytest.mark.slow
+def test_dense_layers_as_convolutions_give_the_same_at_224_and_a_map_beyond(module):
+    model = module.vgg("A", logits=True, start=ZEROS)
+    randomise(model)
+    image = np.random.default_rng(1).normal(size=(1, 224, 224, 3)).astype("float32")
+    expected = keras.ops.convert_to_numpy(model(image, training=False))
+    dense = module.fully_convolutional(model, 224)
+    found = keras.ops.convert_to_numpy(dense(image, training=False))
+    assert found.shape == (1, 1, 1, 1000)
+    assert difference(found[:, 0, 0], expected) <= PARITY
+    assert module.fully_convolutional(model, 320).output_shape == (None, 4, 4, 1000)
+
+
+def test_a_window_of_the_map_is_what_the_network_says_of_it(module):
+    """Far from its border, a place of the map sees what its crop would: here all is one colour."""
+    model = module.slim_vgg(configuration="A", logits=True)
+    randomise(model)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.set_weights([np.abs(w) + 0.5 for w in layer.get_weights()])
+    images = np.random.default_rng(0).normal(size=(2, 128, 128, 3)).astype("float32")
+    maps = module.class_maps(model, images)
+    assert maps.shape == (2, 3, 3, 10)
+    np.testing.assert_allclose(maps.sum(-1), 1, rtol=1e-5)
+    one = keras.ops.convert_to_numpy(module.fully_convolutional(model, 64)(images[:, :64, :64]))
+    direct = keras.ops.convert_to_numpy(model(images[:, :64, :64], training=False))
+    assert difference(one[:, 0, 0], direct) <= PARITY
+
+
+def test_as_layers_go_where_they_belong(module):
+    a, e = (
+        module.slim_vgg(
+            (32, 32, 3), configuration=name, batch_norm=False, start=module.thin_gaussian
+        )
+        for name in "AE"
+    )
+    before = {layer.name: layer.get_weights() for layer in e.layers if layer.weights}
+    module.copy_layers(a, e)
+    given = {"conv1_1", "conv2_1", "conv3_1", "conv3_2", "dense6", "dense7", "dense8"}
+    for name, weights in before.items():
+        now = e.get_layer(name).get_weights()[0]
+        source = a.get_layer(name).get_weights()[0] if name in given else weights[0]
+        np.testing.assert_array_equal(now, source)
+        assert (name in given) == (not np.array_equal(now, weights[0]))
+
+
+@pytest.mark.slow
+def test_e_does_not_start_alone_but_from_as_layers(module):
+    rng = np.random.default_rng(0)
+    y = np.arange(64) % 2
+    x = rng.normal(0, 0.5, (64, 32, 32, 3)).astype("float32")
+    x[y == 1, :, :16] += 1  # bright above, or not
+
+    def build(name):
+        keras.utils.set_random_seed(0)
+        options = {"batch_norm": False, "dropout": 0.0, "start": module.thin_gaussian}
+        return module.slim_vgg((32, 32, 3), 2, configuration=name, logits=True, **options)
+
+    def learn(model):
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile(keras.optimizers.AdamW(1e-3), loss)
+        return model.fit(x, y, epochs=50, batch_size=64, verbose=0).history["loss"][-1]
+
+    a, alone, helped = build("A"), build("E"), build("E")
+    assert learn(a) < 0.3
+    module.copy_layers(a, helped)
+    assert learn(alone) > 0.65  # chance: 0.693
+    assert learn(helped) < 0.5
+
+
+@pytest.mark.slow
+def test_both_ways_to_train_run(module):
+    rng = np.random.default_rng(0)
+    images = {name: rng.integers(0, 255, (32, 36, 36, 3), "uint8") for name in ("x_train", "x_val")}
+    labels = {name: rng.integers(0, 10, 32) for name in ("y_train", "y_val")}
+    given = training.feed(SimpleNamespace(**images, **labels, size=36, title="noise"), 16)
+    options = {"batch_norm": False, "start": module.thin_gaussian, "logits": True}
+    plain = module.slim_vgg((32, 32, 3), configuration="B", **options)
+    for fit in (module.fit_from_a, module.fit):
+        history = fit(plain, given, 2, [], rate=1e-3).history
+        assert len(history["val_loss"]) == 2 and np.isfinite(history["loss"]).all()
+
+
+@pytest.mark.parametrize("profile", ["laptop", "gpu"])
+def test_one_7x7_costs_what_three_3x3_cost(module, profile):
+    runs = {run.name: run for run in module.runs}
+    macs = {}
+    for name in ("E", "E-7x7"):
+        plan = settle(runs[name], PROFILES[profile])
+        model = plan.build(input_shape=(plan.size, plan.size, 3), classes=10, start=ZEROS)
+        macs[name] = ledger.totals(model)["macs"]
+    assert macs["E-7x7"] == pytest.approx(macs["E"], rel=0.025)
+
+
+def test_the_slim_sibling_takes_small_images(module):
+    slim = module.slim_vgg(configuration="D", logits=True)
+    assert slim.input_shape == (None, 64, 64, 3) and slim.output_shape == (None, 10)
+    assert slim.count_params() < 500_000
+    assert sum(isinstance(one, keras.layers.BatchNormalization) for one in slim.layers) == 13
+
+
+def test_logits_leave_the_softmax_out(module):
+    assert module.vgg("A", (32, 32, 3), 10, 0.125, 64, logits=True).layers[-1].name == "dense8"
+
+
+def test_errors_of_one_training_size_are_the_papers_table_3():
+    errors = [facts.value(f"vgg.{n}_top1_error_256") for n in ("a", "a_lrn", "b", "c", "d", "e")]
+    assert errors == [29.6, 29.7, 28.7, 28.1, 27.0, 27.3]
