@@ -1,6 +1,9 @@
 """What tests ask of any network: each function returns a check, which asserts it of a model."""
 
+from pathlib import Path
+
 import keras
+import pytest
 
 from ilsvrc import facts, ledger
 
@@ -49,3 +52,16 @@ def relus(*names):
             assert model.get_layer(name).activation is keras.activations.relu, name
 
     return check_activations
+
+
+def onnx_graph(name):
+    """Return one of the graphs without weights that lie in the onnx package."""
+    onnx = pytest.importorskip("onnx")
+    return onnx.load(Path(onnx.__file__).parent / f"backend/test/data/light/{name}.onnx").graph
+
+
+def attributes(node):
+    """Return what a node of an ONNX graph is given, by name."""
+    import onnx
+
+    return {one.name: onnx.helper.get_attribute_value(one) for one in node.attribute}

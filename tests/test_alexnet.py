@@ -1,7 +1,5 @@
 """AlexNet against the paper and against an independent graph; each planted mistake is caught."""
 
-from pathlib import Path
-
 import keras
 import numpy as np
 import pytest
@@ -65,13 +63,11 @@ def test_the_variants_have_their_known_counts(alexnet):
 
 
 def test_kernels_strides_and_groups_agree_with_the_onnx_graph(alexnet):
-    onnx = pytest.importorskip("onnx")
-    file = Path(onnx.__file__).parent / "backend/test/data/light/light_bvlc_alexnet.onnx"
-    graph = onnx.load(file).graph
+    graph = networks.onnx_graph("light_bvlc_alexnet")
     model = alexnet()
     convolutions = [node for node in graph.node if node.op_type == "Conv"]
     for i, node in enumerate(convolutions, 1):
-        given = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+        given = networks.attributes(node)
         layer = model.get_layer(f"conv{i}")
         assert list(layer.kernel_size) == list(given["kernel_shape"])
         assert list(layer.strides) == list(given.get("strides", [1, 1]))

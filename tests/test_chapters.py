@@ -86,3 +86,9 @@ def test_importing_the_course_imports_no_framework():
         "assert not {'keras', 'tensorflow', 'jax', 'torch'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("page", ["_toc.yml", "book/welcome.md", "book/teachers_guide.md"])
+def test_every_chapter_is_in_the_contents_the_welcome_and_the_guide(page):
+    text = (paths.ROOT / page).read_text(encoding="utf-8")
+    assert [name for name in chapters.names() if f"chapters/{name}" not in text] == []

@@ -1,6 +1,5 @@
 """GoogLeNet against the paper and an independent graph; each planted mistake is caught."""
 
-from pathlib import Path
 from types import SimpleNamespace
 
 import keras
@@ -87,8 +86,7 @@ def test_it_is_the_papers_network(module):
 
 def test_kernels_strides_and_filters_agree_with_the_onnx_graph(module):
     onnx = pytest.importorskip("onnx")
-    file = Path(onnx.__file__).parent / "backend/test/data/light/light_inception_v1.onnx"
-    graph = onnx.load(file).graph
+    graph = networks.onnx_graph("light_inception_v1")
     shapes = {one.name: tuple(one.dims) for one in graph.initializer}
     for one in graph.initializer:
         if one.name.endswith("__SHAPE"):
@@ -98,7 +96,7 @@ def test_kernels_strides_and_filters_agree_with_the_onnx_graph(module):
     convolutions = [node for node in graph.node if node.op_type == "Conv"]
     stem = {"conv1/7x7_s2": "conv1", "conv2/3x3": "conv2", "conv2/3x3_reduce": "conv2_reduce"}
     for node in convolutions:
-        given = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+        given = networks.attributes(node)
         theirs = node.input[1].removesuffix("_w_0")
         layer = model.get_layer(stem.get(theirs, theirs.replace("/", "_")))
         filters, channels, height, width = shapes[node.input[1]]
@@ -110,7 +108,7 @@ def test_kernels_strides_and_filters_agree_with_the_onnx_graph(module):
     assert sum(node.op_type == "MaxPool" for node in graph.node) == 4 + 9
     assert sum(node.op_type == "AveragePool" for node in graph.node) == 1
     (dropout,) = [node for node in graph.node if node.op_type == "Dropout"]
-    assert onnx.helper.get_attribute_value(dropout.attribute[0]) == pytest.approx(0.4)
+    assert networks.attributes(dropout)["ratio"] == pytest.approx(0.4)
     weights, biases = model.get_layer("dense").weights
     assert (tuple(weights.shape), tuple(biases.shape)) == ((1024, 1000), (1000,))
 

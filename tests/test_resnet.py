@@ -1,13 +1,13 @@
 """ResNet against the paper and two independent builds; each planted mistake is caught."""
 
 from functools import cache
-from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 
 import ilsvrc
+import networks
 from ilsvrc import facts, ledger
 
 COUNTS = {
@@ -267,12 +267,10 @@ def test_parity_catches_a_planted_mistake(mistake, planted):
 
 
 def test_v15_agrees_with_the_onnx_graph(module):
-    onnx = pytest.importorskip("onnx")
-    file = Path(onnx.__file__).parent / "backend/test/data/light/light_resnet50.onnx"
-    graph = onnx.load(file).graph
+    graph = networks.onnx_graph("light_resnet50")
     there = []
     for node in graph.node:
-        given = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+        given = networks.attributes(node)
         if node.op_type == "Conv":
             there.append((*given["kernel_shape"], *given.get("strides", [1, 1])))
         if node.op_type == "BatchNormalization":

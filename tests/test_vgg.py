@@ -1,6 +1,5 @@
 """VGG against the paper, Keras and an independent graph; each planted mistake is caught."""
 
-from pathlib import Path
 from types import SimpleNamespace
 
 import keras
@@ -182,9 +181,7 @@ def test_parity_tells_a_planted_mistake_tenfold(mistake, planted, module, small_
 
 
 def test_kernels_agree_with_the_onnx_graph(module):
-    onnx = pytest.importorskip("onnx")
-    file = Path(onnx.__file__).parent / "backend/test/data/light/light_vgg19.onnx"
-    graph = onnx.load(file).graph
+    graph = networks.onnx_graph("light_vgg19")
     ours = [
         layer
         for layer in module.vgg("E", (32, 32, 3), 10, 0.125, 64).layers
@@ -197,7 +194,7 @@ def test_kernels_agree_with_the_onnx_graph(module):
         one.name: tuple(d.dim_value for d in one.type.tensor_type.shape.dim) for one in graph.input
     }
     for layer, node in zip(ours, theirs, strict=True):
-        given = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+        given = networks.attributes(node)
         assert list(layer.kernel_size) == list(given["kernel_shape"]) == [3, 3]
         assert list(layer.strides) == list(given.get("strides", [1, 1]))
         assert list(given["pads"]) == [1, 1, 1, 1] and layer.padding == "same"
@@ -258,8 +255,7 @@ def test_dense_layers_as_convolutions_give_the_same_at_224_and_a_map_beyond(modu
     assert module.fully_convolutional(model, 320).output_shape == (None, 4, 4, 1000)
 
 
-def test_a_window_of_the_map_is_what_the_network_says_of_it(module):
-    """Far from its border, a place of the map sees what its crop would: here all is one colour."""
+def test_class_maps_are_probabilities_and_at_its_own_size_the_networks_answer(module):
     model = module.slim_vgg(configuration="A", logits=True)
     randomise(model)
     for layer in model.layers:
