@@ -56,12 +56,26 @@ chosen_profile = click.option("--profile", help="smoke, laptop or gpu; default: 
 
 
 @cli.command()
-@click.argument("chapter")
+@click.argument("chapter", required=False)
+@click.option("--all", "everything", is_flag=True, help="The runs of all chapters.")
 @chosen_profile
 @parameter
 @click.option("-o", "--output", type=click.Path(), help="Where to write the executed notebook.")
-def run(chapter, profile, parameters, output):
-    """Execute a chapter's notebook and say where the result is."""
+def run(chapter, everything, profile, parameters, output):
+    """Execute a chapter's notebook and say where the result is.
+
+    With --all, train the runs of all chapters instead, most telling first, without notebooks. At
+    profile gpu their records are published in results/, at others kept in build/results/; OUTPUT
+    is a folder into which they are also packed.
+    """
+    if bool(chapter) == everything or (everything and parameters):
+        raise click.UsageError("Name a chapter (with -p, if you like), or say --all.")
+    if everything:
+        from ilsvrc import queue
+
+        if queue.run_all(profile, output, click.echo):
+            raise click.ClickException("Some runs failed. The same command tries them again.")
+        return
     from ilsvrc import notebooks
 
     click.echo(notebooks.execute(chapter, profile, _parameters(parameters), output))

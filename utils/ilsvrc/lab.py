@@ -36,6 +36,7 @@ class Lab:
         claims=False,
         size=None,
         seeds=None,
+        batch=None,
     ):
         """Open the lab.
 
@@ -47,13 +48,20 @@ class Lab:
             claims: Whether the reader trains the ablations too.
             size: Overrides the input's side in px; the paper's network is then trained.
             seeds: Overrides the number of seeds a run.
+            batch: Overrides the images a training step.
 
         Raises:
             ValueError: There is no such chapter or profile; the message lists those that exist.
         """
         chapters.path(chapter)
         self.chapter, self.profile, self.claims = chapter, profile(profile_name), claims
-        self._settings = {"epochs": epochs, "seed": seed, "size": size, "seeds": seeds}
+        self._settings = {
+            "epochs": epochs,
+            "seed": seed,
+            "size": size,
+            "seeds": seeds,
+            "batch": batch,
+        }
         self._datasets, self._finished = {}, {}
 
     @property
@@ -138,6 +146,9 @@ class Lab:
             record.arrays.update(plan.run.signature(trained[0]))
         if plan.run.keep:
             record.arrays.update(training.kept_weights(trained[0].model, plan.run.keep))
+        if plan.run.headline and not backend.on_cpu():
+            rates = training.throughput(trained[0], plan.batch)
+            record["cost"].update(records.speed(record, rates))
         return record
 
     def test(self, trained: training.Trained, kind: str) -> float:
@@ -194,7 +205,7 @@ class Lab:
             "Network": f"{plan.network}, {plan.size} x {plan.size} px, {cost['parameters']:,} "
             f"parameters, {cost['macs'] / 1e6:,.0f} million MACs an image",
             "Training": f"{plan.epochs} {epochs} in batches of {plan.batch}",
-            "Expect": f"about {_duration(cost['seconds'])} and {cost['bytes'] / 2**30:.1f} GiB",
+            "Expect": f"about {duration(cost['seconds'])} and {cost['bytes'] / 2**30:.1f} GiB",
         }
         body = "".join(f"<dt>{k}</dt><dd>{html.escape(v)}</dd>" for k, v in rows.items())
         return f'<div class="ilsvrc-box"><p>Before you press Run</p><dl>{body}</dl></div>'
@@ -246,7 +257,7 @@ def macs_per_second() -> float:
     return times * 16 * 28 * 28 * 9 * 64 * 64 / (time.perf_counter() - began)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """Return a duration for people."""
     if seconds < 90:
         return f"{max(round(seconds), 1)} s"

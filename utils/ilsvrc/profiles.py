@@ -121,7 +121,9 @@ def best_data(profile: Profile) -> str:
     return next((name for name in profile.data[:-1] if data.find(name)), profile.data[-1])
 
 
-def settle(run: Run, profile: Profile, *, epochs=None, seed=None, size=None, seeds=None) -> Plan:
+def settle(
+    run: Run, profile: Profile, *, epochs=None, seed=None, size=None, seeds=None, batch=None
+) -> Plan:
     """Settle what a run does at a profile.
 
     Args:
@@ -131,6 +133,7 @@ def settle(run: Run, profile: Profile, *, epochs=None, seed=None, size=None, see
         seed: The first seed (0).
         size: Overrides the input's side, in px; the network is then `run.build`.
         seeds: Overrides the number of seeds.
+        batch: Overrides the images a training step.
     """
     slim = profile.slim and run.small is not None and size is None
     full_size = (profile.claim_size if run.claim else None) or run.size
@@ -145,5 +148,5 @@ def settle(run: Run, profile: Profile, *, epochs=None, seed=None, size=None, see
         images=min(images, default=None),
         epochs=(epochs or profile.epochs) * run.longer,
         seeds=tuple(range(first, first + (seeds or min(run.seeds, profile.seeds)))),
-        batch=profile.batch,
+        batch=batch or profile.batch,
     )

@@ -91,7 +91,7 @@ def make(plan, dataset, chapter: str, trained: list, views: dict[str, list[float
         trained: One `training.Trained` a seed.
         views: Test views ("1", "10") -> top-1 accuracy of each seed.
     """
-    from ilsvrc import backend, ledger
+    from ilsvrc import backend, ledger, training
 
     outcomes = [scores(dataset.y_val, one.probabilities) for one in trained]
     top1 = [outcome["top1"] for outcome in outcomes]
@@ -134,6 +134,7 @@ def make(plan, dataset, chapter: str, trained: list, views: dict[str, list[float
             "epochs": plan.epochs,
             "batch": plan.batch,
             "precision": backend.precision(),
+            "key": training.recipe_key(plan, dataset.digest),
         },
         "backend": {"name": backend.name(), "versions": backend.versions()},
         "device": {"name": backend.device(), "driver": backend.driver()},
@@ -159,6 +160,28 @@ def make(plan, dataset, chapter: str, trained: list, views: dict[str, list[float
         "labels": np.asarray(dataset.y_val, "int16"),
     }
     return Record(facts, arrays)
+
+
+def speed(record: Record, images_per_second: dict[str, float]) -> dict:
+    """Return a network's speed in training, for its record.
+
+    Args:
+        record: Of the run.
+        images_per_second: As `training.throughput` measures them.
+
+    Returns:
+        The rates, and "mfu", the share of the GPU's half-precision operations that went into the
+        network's own multiplications with real images: six operations a MAC, two forward and four
+        backward; None where the GPU's peak is not known.
+    """
+    from ilsvrc import backend
+
+    peak = backend.peak_flops()
+    used = 6 * record["network"]["macs"] * images_per_second["real"]
+    return {
+        "throughput": {name: round(rate, 1) for name, rate in images_per_second.items()},
+        "mfu": round(used / peak, 3) if peak else None,
+    }
 
 
 def spread(values) -> float | None:
@@ -203,7 +226,7 @@ def compare(one: Record, other: Record) -> dict:
     }
 
 
-def _whole(path: Path, write) -> None:
+def write_whole(path: Path, write) -> None:
     """Write a file whole or not at all: under another name first."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, part = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=path.suffix)
@@ -221,8 +244,8 @@ def write(record: Record, folder: Path) -> Path:
     """Write a record to `<folder>/<chapter>/<run>.json`, its arrays beside it; return the path."""
     path = folder / record["chapter"] / f"{record['run']}.json"
     text = json.dumps(record.facts, indent=1, ensure_ascii=False) + "\n"
-    _whole(path.with_suffix(".npz"), lambda file: np.savez_compressed(file, **record.arrays))
-    _whole(path, lambda file: file.write(text.encode()))
+    write_whole(path.with_suffix(".npz"), lambda file: np.savez_compressed(file, **record.arrays))
+    write_whole(path, lambda file: file.write(text.encode()))
     return path
 
 

@@ -81,7 +81,7 @@ class Batches(keras.utils.PyDataset):
         rows = np.sort(self.order[index * self.batch : (index + 1) * self.batch])
         labels = np.asarray(self.labels[rows], "int32")
         labels = labels if self.outputs == 1 else (labels,) * self.outputs
-        return np.asarray(self.images[rows]), labels
+        return self.images[rows], labels
 
     def reorder(self, *entropy: int) -> None:
         """Shuffle all images by the seeds given."""
@@ -109,8 +109,9 @@ def feed(dataset, batch: int, outputs: int = 1) -> SimpleNamespace:
             f"{dataset.title} has {len(dataset.x_train)} training images, fewer than one batch of "
             f"{batch}: add images to the folder, or choose another data set (`ilsvrc data`)."
         )
-    train = Batches(dataset.x_train, dataset.y_train, batch, ragged=False, outputs=outputs)
-    val = Batches(dataset.x_val, dataset.y_val, batch, ragged=True, outputs=outputs)
+    near = backend.near(dataset.x_train, dataset.x_val)
+    train = Batches(near[0], dataset.y_train, batch, ragged=False, outputs=outputs)
+    val = Batches(near[1], dataset.y_val, batch, ragged=True, outputs=outputs)
     some = dataset.x_train[:: max(len(dataset.x_train) // 2000, 1)]
     mean = np.asarray(some).mean(axis=(0, 1, 2), dtype="float64").astype("float32")
     return SimpleNamespace(
@@ -152,7 +153,7 @@ class Progress(keras.callbacks.Callback):
 
 
 class Keeper(keras.callbacks.Callback):
-    """Keeps each epoch's state, so that a training that was stopped goes on to the same end.
+    """Keeps the state by epoch, so that a training that was stopped goes on to the same end.
 
     Keras' `BackupAndRestore` keeps weights and the optimiser, but no history, and not the state
     of dropout, augmentation and shuffling. Here (seed, epoch) set these as each epoch starts.
@@ -162,6 +163,7 @@ class Keeper(keras.callbacks.Callback):
         super().__init__()
         self.folder, self.seed, self.batches, self.inner = folder, seed, batches, model
         self.history, self.filters, self.seconds, self.commit = {}, {}, 0.0, records.commit()
+        self.saved = self.saving = 0.0  # when it was last saved, and how long that took, in s
 
     def on_train_begin(self, logs=None):
         _refuse_probabilities(self.model)
@@ -170,6 +172,7 @@ class Keeper(keras.callbacks.Callback):
         if last is not None:
             self._load(last)
         self.began = time.perf_counter() - self.seconds
+        self.saved = self.seconds
 
     def _load(self, epoch: Path) -> None:
         if not self.model.optimizer.built:
@@ -194,7 +197,11 @@ class Keeper(keras.callbacks.Callback):
             self.history.setdefault(name, []).append(float(value))
         if epoch + 1 in SNAPSHOTS or epoch + 1 == self.params["epochs"]:
             self.filters[epoch + 1] = first_kernel(self.inner)
-        self._save(epoch + 1)
+        last = epoch + 1 == self.params["epochs"]
+        if last or self.seconds - self.saved >= 10 * self.saving:  # a tenth of the time at most
+            self._save(epoch + 1)
+            self.saved = time.perf_counter() - self.began
+            self.saving = self.saved - self.seconds
 
     def _save(self, epochs: int) -> None:
         whole, part = self.folder / f"epoch-{epochs:04d}", self.folder / f"part-{os.getpid()}"
@@ -319,16 +326,25 @@ def _function(function, module: str, seen: set):
                 yield from _code(used, module, seen)
 
 
-def key(plan: Plan, digest: str) -> str:
-    """Return a short name for all that a run's outcome depends on, for its folder in the cache.
+def recipe_key(plan: Plan, digest: str) -> str:
+    """Return a short name for what is trained and how, on data of a digest, whatever the machine.
 
     A comment or a line that moves changes nothing; a learning rate, a layer, or a helper of the
     builder does. The same run has the same key in its notebook and from the command line.
     """
     parts = [repr((plan.size, plan.images, plan.epochs, plan.batch, digest))]
-    parts.append(repr((backend.versions(), backend.device())))
     for function in (plan.build, plan.run.fit):
         parts += _code(function, getattr(function, "func", function).__module__, set())
+    return _short_hash(parts)
+
+
+def key(plan: Plan, digest: str) -> str:
+    """Return a short name for all that a run's outcome depends on, for its folder in the cache."""
+    machine = repr((backend.versions(), backend.device()))
+    return _short_hash([recipe_key(plan, digest), machine])
+
+
+def _short_hash(parts: list[str]) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
@@ -378,6 +394,48 @@ def train(plan: Plan, dataset, chapter: str, seed: int) -> Trained:
         dataset,
         keeper.commit,
     )
+
+
+class _Same(keras.utils.PyDataset):
+    """One batch, over and over."""
+
+    def __init__(self, batch, steps):
+        super().__init__()
+        self.batch, self.steps = batch, steps
+
+    def __len__(self):
+        return self.steps
+
+    def __getitem__(self, index):
+        return self.batch
+
+
+def throughput(trained: Trained, batch: int, steps: int = 60) -> dict[str, float]:
+    """Measure how fast a trained network goes on training; its weights are put back afterwards.
+
+    Args:
+        trained: Its `net` is compiled.
+        batch: Images a step, as it was trained with.
+        steps: How many are timed.
+
+    Returns:
+        "real": images a second with batches of the data set; "synthetic": with one batch over and
+        over, which has to be fetched from nowhere. Measured in turn, the better of two rounds.
+    """
+    net, weights = trained.net, trained.net.get_weights()
+    real = feed(trained.dataset, batch, len(trained.model.outputs)).train
+    images, labels = real[0]
+    sources = {"real": real, "synthetic": _Same((*backend.near(images), labels), steps)}
+    best = dict.fromkeys(sources, 0.0)
+    for _ in range(2):
+        for name, source in sources.items():
+            epochs = -(-steps // len(source))
+            began = time.perf_counter()
+            net.fit(source, epochs=epochs, verbose=0)
+            seen = epochs * len(source) * batch
+            best[name] = max(best[name], seen / (time.perf_counter() - began))
+    net.set_weights(weights)
+    return best
 
 
 def kept_weights(model: keras.Model, prefix: str) -> dict[str, np.ndarray]:
