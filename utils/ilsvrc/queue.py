@@ -72,12 +72,13 @@ def recorded(job: Job, profile: str | None = None) -> bool:
 
 def expected_seconds(wanted: list[Job], profile: str | None = None) -> list[float]:
     """Return what each job will take here, by its MACs; a seed trained before costs nothing."""
-    seeds, found = {}, []
+    alone, seeds, found = {}, {}, []
     for job in wanted:
         place = job[:2]
-        alone = Lab(job.chapter, profile, seeds=1).expectation(job.run)["seconds"]
-        found.append(alone * max(job.seeds - seeds.get(place, 0), 0))
-        seeds[place] = max(job.seeds, seeds.get(place, 0))
+        if place not in alone:
+            alone[place] = Lab(job.chapter, profile, seeds=1).expectation(job.run)["seconds"]
+        found.append(alone[place] * (job.seeds - seeds.get(place, 0)))
+        seeds[place] = job.seeds
     return found
 
 
