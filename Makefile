@@ -38,8 +38,8 @@ test-notebooks: .venv/ready ## nbval: every notebook runs at smoke, tagged outpu
 	$(BIN)/python $(PYTEST) -x -p no:randomly -p no:cacheprovider \
 	  --nbval-lax --nbval-current-env --nbval-cell-timeout 300 notebooks
 
-test-jax: .venv-jax/ready ## units and AlexNet at smoke on JAX, with no TensorFlow installed
-	KERAS_BACKEND=jax $(JAX)/python $(PYTEST) -m "not browser and not tools"
+test-jax: .venv-jax/ready ## all that a backend can change, on JAX with no TensorFlow installed
+	KERAS_BACKEND=jax $(JAX)/python $(PYTEST) -m "not browser and not tools and not graph and not real"
 
 # Jupytext would write its version into each chapter's header.
 format: .venv/ready ## ruff's format and mendable findings, code and chapters

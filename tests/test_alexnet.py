@@ -57,11 +57,13 @@ def test_it_is_the_papers_network(alexnet):
         check(model)
 
 
+@pytest.mark.graph
 def test_the_variants_have_their_known_counts(alexnet):
     assert alexnet(groups=1).count_params() == 62_378_344
     assert alexnet(classes=10).count_params() == 56_909_194
 
 
+@pytest.mark.graph
 def test_kernels_strides_and_groups_agree_with_the_onnx_graph(alexnet):
     graph = networks.onnx_graph("light_bvlc_alexnet")
     model = alexnet()
@@ -97,6 +99,7 @@ PLANTED = {
 }
 
 
+@pytest.mark.graph
 @pytest.mark.parametrize("mistake", PLANTED)
 def test_a_planted_mistake_fails_its_check(mistake, planted):
     right, wrong, check = PLANTED[mistake]

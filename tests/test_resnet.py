@@ -90,6 +90,7 @@ def test_it_is_the_papers_network(module, layers):
     assert model.get_layer("average").input.shape == (None, 7, 7, wide)
 
 
+@pytest.mark.graph
 @pytest.mark.parametrize("layers", [18, 34])
 def test_option_a_and_the_plain_network_have_the_same_parameters(module, layers):
     plain, option_a = module.plain(layers), module.resnet(layers, option="A")
@@ -127,6 +128,7 @@ PLANTED = {
 }
 
 
+@pytest.mark.graph
 @pytest.mark.parametrize("mistake", PLANTED)
 def test_a_planted_mistake_fails_its_check(mistake, planted):
     right, wrong, layers, check = PLANTED[mistake]
@@ -135,6 +137,7 @@ def test_a_planted_mistake_fails_its_check(mistake, planted):
         check(model)
 
 
+@pytest.mark.graph
 def test_a_shortcut_without_projection_does_not_fit(planted):
     module = planted("2015_resnet", "return ops.pad(x, [(0, 0)] * 3 +", "return x if 1 else (x +")
     with pytest.raises(ValueError, match="shape"):
@@ -245,6 +248,7 @@ def distance(module, layers):
     return max(abs(ours - other).max() / abs(other).max() for ours, other in pairs)
 
 
+@pytest.mark.graph
 @pytest.mark.slow
 @pytest.mark.parametrize("layers", [50, 101, 152])
 def test_outputs_agree_with_keras_applications(module, layers):
@@ -256,6 +260,7 @@ def test_outputs_agree_with_keras_applications(module, layers):
     assert getattr(keras.applications, f"ResNet{layers}")(weights=None).count_params() == known
 
 
+@pytest.mark.graph
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "mistake",
@@ -266,6 +271,7 @@ def test_parity_catches_a_planted_mistake(mistake, planted):
     assert distance(planted("2015_resnet", right, wrong), 50) > 1e-3
 
 
+@pytest.mark.graph
 def test_v15_agrees_with_the_onnx_graph(module):
     graph = networks.onnx_graph("light_resnet50")
     there = []

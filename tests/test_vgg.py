@@ -149,6 +149,7 @@ def reference(name, side, classes):
     return theirs, image
 
 
+@pytest.mark.graph
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["D", "E"])
 def test_it_agrees_with_keras_applications(module, name):
@@ -170,6 +171,7 @@ NUMERICAL = {
 }  # fmt: skip
 
 
+@pytest.mark.graph
 @pytest.mark.slow
 @pytest.mark.parametrize("mistake", [None, *NUMERICAL])
 def test_parity_tells_a_planted_mistake_tenfold(mistake, planted, module, small_reference):
@@ -180,6 +182,7 @@ def test_parity_tells_a_planted_mistake_tenfold(mistake, planted, module, small_
     assert worst <= PARITY if mistake is None else worst >= 10 * PARITY
 
 
+@pytest.mark.graph
 def test_kernels_agree_with_the_onnx_graph(module):
     graph = networks.onnx_graph("light_vgg19")
     ours = [
@@ -233,6 +236,7 @@ PLANTED = {
 }
 
 
+@pytest.mark.graph
 @pytest.mark.slow
 @pytest.mark.parametrize("mistake", PLANTED)
 def test_a_planted_mistake_fails_its_check(mistake, planted):
@@ -324,6 +328,7 @@ def test_both_ways_to_train_run(module):
         assert len(history["val_loss"]) == 2 and np.isfinite(history["loss"]).all()
 
 
+@pytest.mark.graph
 @pytest.mark.parametrize("profile", ["laptop", "gpu"])
 def test_one_7x7_costs_what_three_3x3_cost(module, profile):
     runs = {run.name: run for run in module.runs}
