@@ -1,11 +1,14 @@
 import subprocess
 import sys
 import traceback
+from types import SimpleNamespace
 
+import keras
+import numpy as np
 import pytest
 
 import ilsvrc
-from ilsvrc import chapters, paths
+from ilsvrc import chapters, paths, training
 
 SOURCE = """---
 kernelspec:
@@ -78,6 +81,28 @@ def test_a_wrong_name_is_answered_with_the_right_ones(small_course):
 def test_every_chapter_loads_in_a_fresh_process(name):
     code = f"import ilsvrc; m = ilsvrc.chapter({name!r}); assert m.runs, 'no runs'; print(m.runs)"
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(keras.backend.backend() == "tensorflow", reason="there the notebooks train")
+@pytest.mark.parametrize("name", [n for n in chapters.names() if n[0].isdigit()])
+def test_every_fit_trains_for_a_few_steps(name):
+    fits = {}
+    for run in chapters.chapter(name).runs:
+        fits.setdefault(getattr(run.fit, "func", run.fit), run)
+    for run in fits.values():
+        size, side = run.small_size, round(run.small_size * 256 / 224)
+        rng = np.random.default_rng(0)
+        images = {
+            n: rng.integers(0, 256, (32, side, side, 3), "uint8") for n in ("x_train", "x_val")
+        }
+        labels = {n: rng.integers(0, 10, 32) for n in ("y_train", "y_val")}
+        model = run.small(input_shape=(size, size, 3), classes=10, logits=True)
+        given = SimpleNamespace(**images, **labels, size=side, title="noise")
+        given = training.feed(given, 16, len(model.outputs))
+        history = run.fit(model, given, 1, []).history
+        assert {"loss", "val_loss"} <= set(history), run.name
+        assert np.isfinite([values[-1] for values in history.values()]).all(), run.name
 
 
 def test_importing_the_course_imports_no_framework():

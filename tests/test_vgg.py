@@ -1,14 +1,12 @@
 """VGG against the paper, Keras and an independent graph; each planted mistake is caught."""
 
-from types import SimpleNamespace
-
 import keras
 import numpy as np
 import pytest
 
 import ilsvrc
 import networks
-from ilsvrc import facts, ledger, training
+from ilsvrc import facts, ledger
 from ilsvrc.profiles import PROFILES, settle
 
 ZEROS = keras.initializers.Zeros  # to count and to look at shapes is enough
@@ -313,19 +311,6 @@ def test_e_does_not_start_alone_but_from_as_layers(module):
     module.copy_layers(a, helped)
     assert learn(alone) > 0.65  # chance: 0.693
     assert learn(helped) < 0.5
-
-
-@pytest.mark.slow
-def test_both_ways_to_train_run(module):
-    rng = np.random.default_rng(0)
-    images = {name: rng.integers(0, 255, (32, 36, 36, 3), "uint8") for name in ("x_train", "x_val")}
-    labels = {name: rng.integers(0, 10, 32) for name in ("y_train", "y_val")}
-    given = training.feed(SimpleNamespace(**images, **labels, size=36, title="noise"), 16)
-    options = {"batch_norm": False, "start": module.thin_gaussian, "logits": True}
-    plain = module.slim_vgg((32, 32, 3), configuration="B", **options)
-    for fit in (module.fit_from_a, module.fit):
-        history = fit(plain, given, 2, [], rate=1e-3).history
-        assert len(history["val_loss"]) == 2 and np.isfinite(history["loss"]).all()
 
 
 @pytest.mark.graph
