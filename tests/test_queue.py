@@ -118,6 +118,9 @@ def test_a_failed_run_does_not_stop_the_rest_and_what_is_done_is_not_done_again(
     assert queue.run_all("smoke", None, said.append) == []
     assert said[0] == "2 of 3 runs have a record, 1 are left."
     assert (shelf / "2099_tiny" / "two.json").exists()
+    more = [job._replace(seeds=2) for job in queue.jobs("smoke")]
+    assert not any(queue.recorded(job, "smoke") for job in more)
+    assert all(queue.recorded(job, "smoke") for job in queue.jobs("smoke"))
     chapter = course / "chapters" / "2099_tiny.md"
     chapter.write_text(TINY.replace("Adam(1e-3)", "Adam(2e-3)"))
     chapters.chapter.cache_clear()

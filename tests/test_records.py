@@ -45,7 +45,11 @@ def test_a_failed_write_leaves_the_old_record(record, tmp_path):
     broken = records.Record(FACTS | {"date": object()}, record.arrays)
     with pytest.raises(TypeError):
         records.write(broken, tmp_path)
-    assert records.published("1999_small", "small", tmp_path)["date"] == "2026-01-31"
+    unwritable = records.Record(FACTS, {"filters": np.array([lambda: 0], object)})
+    with pytest.raises(AttributeError):  # while the file is being written
+        records.write(unwritable, tmp_path)
+    back = records.published("1999_small", "small", tmp_path)
+    assert back["date"] == "2026-01-31" and list(back.filters) == [0, 3]
     assert len(list((tmp_path / "1999_small").iterdir())) == 2
 
 
@@ -126,6 +130,17 @@ def test_a_verdict_needs_a_difference_beyond_twice_its_error():
     close = records.compare(run_of(low), run_of(rng.random((3, 2000)) < 0.5))
     assert close["verdict"] == "too small to see here"
     assert records.compare(run_of(high[:1]), run_of(low[:1]))["verdict"] == "too small to see here"
+
+
+def test_a_difference_between_one_error_and_two_is_too_small():
+    ratios = []
+    for more in range(0, 60, 4):  # of 400 images, in all three seeds
+        low, high = np.zeros((3, 400)), np.zeros((3, 400))
+        low[:, :50], high[:, 50 : 100 + more] = 1, 1
+        row = records.compare(run_of(high), run_of(low))
+        ratios.append(row["here (points)"] / row["smallest to be seen"])
+        assert row["verdict"] == ("holds" if ratios[-1] >= 1 else "too small to see here")
+    assert any(0.5 < ratio < 1 for ratio in ratios) and ratios[-1] > 1
 
 
 def test_runs_on_other_images_are_not_compared():
