@@ -341,8 +341,9 @@ def test_views_are_averaged_as_probabilities(softmax):
     cut = (augment.views(images, 8, "ten").astype("float32") - 120) / 58
     each = [keras.ops.convert_to_numpy(model(view)) for view in cut]
     soft = each if softmax else [np.exp(x) / np.exp(x).sum(-1, keepdims=True) for x in each]
-    out = augment.predict_views(net, images, "ten", batch=4)
-    np.testing.assert_allclose(out, np.mean(soft, axis=0), atol=1e-4)
+    for batch in (4, 25):  # the views of one image at a time, of two
+        out = augment.predict_views(net, images, "ten", batch=batch)
+        np.testing.assert_allclose(out, np.mean(soft, axis=0), atol=1e-4)
     np.testing.assert_allclose(out.sum(axis=-1), 1, atol=1e-5)
     logits = np.mean(each, axis=0)
     other = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
