@@ -94,13 +94,32 @@ def test_training_records_and_reads_back(lab, monkeypatch, tmp_path):
     np.testing.assert_array_equal(other.probabilities, trained.probabilities)
 
 
+# The slim AlexNet, slimmer yet, and epochs long enough to be stopped in; started by hand in a
+# process of its own.
+COMMAND = """
+import time
+from dataclasses import replace
+from functools import partial
+import keras
+import ilsvrc
+from ilsvrc import Lab
+module = ilsvrc.chapter("2012_alexnet")
+class Pause(keras.callbacks.Callback):
+    def on_epoch_end(self, epoch, logs=None):
+        time.sleep(1)
+def fit(model, data, epochs, callbacks):
+    return module.fit(model, data, epochs, [*callbacks, Pause()])
+small = partial(module.slim_alexnet, width=0.1, units=32)
+module.runs[:] = [replace(run, small=small, fit=fit) for run in module.runs]
+Lab("2012_alexnet", "smoke", epochs=3).train("baseline")
+"""
+
+
 @pytest.mark.slow
 def test_a_killed_training_resumes_to_the_same_numbers(tmp_path):
     def command(cache):
         environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path / cache)}
-        call = [sys.executable, "-m", "ilsvrc", "train", CHAPTER, "baseline"]
-        call += ["--profile", "smoke", "--epochs", "3"]
-        return call, environment
+        return [sys.executable, "-c", COMMAND], environment
 
     def history(cache):
         (state,) = (tmp_path / cache).rglob("epoch-0003/state.json")
@@ -275,8 +294,8 @@ def test_the_profile_comes_from_the_environment(monkeypatch):
 @pytest.mark.real
 @pytest.mark.slow
 def test_the_slim_sibling_learns_imagenette(real_imagenette):
-    trained = Lab(CHAPTER, "laptop").train("alexnet")
-    assert trained.history["val_accuracy"][-1] > 0.5
+    trained = Lab(CHAPTER, "laptop", epochs=3).train("alexnet")
+    assert trained.history["val_accuracy"][-1] > 0.4
 
 
 def test_the_mean_of_many_pixels_is_not_rounded_away():
