@@ -160,7 +160,13 @@ def _papermill(notebook: nbformat.NotebookNode, target: Path, parameters: dict) 
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # the kernel's greetings are no output
     try:
-        papermill.execute_notebook(notebook, target, parameters, kernel_name="python3")
+        papermill.execute_notebook(
+            notebook,
+            target,
+            parameters,
+            kernel_name="python3",
+            shutdown_kernel="immediate",  # TensorFlow takes seconds to say goodbye
+        )
     except PapermillExecutionError as error:
         first = error.source.strip().splitlines()[0]
         raise RuntimeError(
