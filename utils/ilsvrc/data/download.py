@@ -191,9 +191,10 @@ def _unpack(archive: Path, folder: Path) -> None:
                     source.extract(member, folder)
         else:
             with tarfile.open(archive) as source:
+                source.extraction_filter = getattr(tarfile, "data_filter", None)  # not in 3.11.2
                 for member in _bar(source):
                     _refuse_unsafe(member.name, member.isfile() or member.isdir())
-                    source.extract(member, folder, filter="data")
+                    source.extract(member, folder)
     except (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError) as error:
         raise ValueError(f"{archive} cannot be unpacked: {error}.") from error
 
