@@ -3,7 +3,6 @@ import sys
 import traceback
 from types import SimpleNamespace
 
-import keras
 import numpy as np
 import pytest
 
@@ -84,7 +83,6 @@ def test_every_chapter_loads_in_a_fresh_process(name):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(keras.backend.backend() == "tensorflow", reason="there the notebooks train")
 @pytest.mark.parametrize("name", [n for n in chapters.names() if n[0].isdigit()])
 def test_every_fit_trains_for_a_few_steps(name):
     fits = {}

@@ -94,7 +94,7 @@ def check_reductions(model):
         joined = [one._keras_history.operation for one in model.get_layer(name).input]
         assert isinstance(joined[-1], keras.layers.MaxPooling2D) and len(joined) == 3
         assert joined[-1].strides == (2, 2)
-        strided = [name for name in PATH if model.get_layer(name).strides == (2, 2)]
+    strided = [name for name in PATH if model.get_layer(name).strides == (2, 2)]
     assert strided == ["conv1", "mixed3_3x3_1", "mixed3_double_3", "mixed8_3x3_2", "mixed8_7x7_4"]
     assert len(kinds(model, keras.layers.AveragePooling2D)) == 3 + 4 + 2
 
@@ -372,7 +372,6 @@ def test_a_folded_network_gives_the_same_logits(module, scale):
     images = np.random.default_rng(1).normal(size=(2, 64, 64, 3)).astype("float32")
     before, after = (net.predict(images, verbose=0) for net in (model, bare))
     np.testing.assert_allclose(after, before, atol=1e-4 * abs(before).max())
-    assert bare.count_params() + learnable(model) < 2 * model.count_params() + 1
 
 
 @pytest.mark.slow
@@ -383,7 +382,7 @@ def test_batch_statistics_depend_on_the_batch_and_leave_no_trace(module):
     labels = keras.ops.convert_to_numpy(model(images, training=True)).argmax(-1)
     model.set_weights(before)
     assert module.with_batch_statistics(model, images, labels, 8) == 1
-    assert 0 <= module.with_batch_statistics(model, images, labels, 2) <= 1
+    assert module.with_batch_statistics(model, images, labels, 2) < 1
     for old, new in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
 

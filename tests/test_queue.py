@@ -1,13 +1,15 @@
 """The queue over all chapters' runs, and the fast paths that it trains on."""
 
 import tarfile
+import time
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
-from ilsvrc import Lab, backend, chapters, data, paths, queue, records, training
+from ilsvrc import Lab, backend, chapters, cli, data, paths, probe, queue, records, training
 
 TINY = """\
 ---
@@ -88,9 +90,9 @@ def test_the_queue_holds_every_run_and_begins_with_the_story():
             seeds = 3 if run.headline else len(lab.plan(run.name).seeds)
             assert (name, run.name, seeds) in jobs
             assert not run.headline or place[name, run.name] < jobs.index((name, run.name, seeds))
-            telling = {"baseline", "tanh"} if name == "2012_alexnet" else {"plain-34", "resnet-34"}
-            if run.name in telling and name in ("2012_alexnet", "2015_resnet"):
-                assert place[name, run.name] < place["2014_vgg", "vgg"]
+    for story in queue.STORY:  # with all its seeds before the other chapters' networks
+        whole = max(n for n, job in enumerate(jobs) if job[:2] == story)
+        assert jobs[whole].seeds == 3 and whole < place["2014_vgg", "vgg"]
 
 
 def test_a_failed_run_does_not_stop_the_rest_and_what_is_done_is_not_done_again(
@@ -136,6 +138,19 @@ def test_a_queue_that_is_stopped_has_kept_what_was_finished(course):
     assert (course / "out" / "records-0.tar").exists()
 
 
+def test_the_command_says_what_is_missing_and_fails_if_a_run_does(course, monkeypatch):
+    def command(*words):
+        return CliRunner().invoke(cli.cli, ["run", *words])
+
+    for words in ([], ["2099_tiny", "--all"], ["--all", "-p", "epochs", "3"]):
+        refused = command(*words)
+        assert refused.exit_code == 2 and "Name a chapter" in refused.output, words
+    failed = command("--all", "--profile", "smoke", "-o", str(course / "out"))
+    assert failed.exit_code == 1 and "failed: 2099_tiny two" in failed.output
+    monkeypatch.setenv("MENDED", "1")
+    assert command("--all", "--profile", "smoke").exit_code == 0
+
+
 def test_archives_stay_below_their_size(tmp_path, monkeypatch):
     monkeypatch.setattr(queue, "ARCHIVE", 5000)
     shelf, made = tmp_path / "shelf", []
@@ -154,19 +169,62 @@ def test_archives_stay_below_their_size(tmp_path, monkeypatch):
     assert {path.name for path in Path(tmp_path / "out").iterdir()} == {a.name for a in archives}
 
 
-def losses(course, monkeypatch, cache, near):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(course / cache))
-    monkeypatch.setattr(backend, "near", near)
-    return Lab("2099_tiny", "smoke", epochs=2).train("one").history["loss"]
+@pytest.fixture
+def pretended_gpu(monkeypatch):
+    """Let the course take this processor for an H100 with a hundred megabytes of memory."""
+    monkeypatch.setattr(backend, "on_cpu", lambda: False)
+    monkeypatch.setattr(backend, "device", lambda: "NVIDIA H100 80GB HBM3")
+    monkeypatch.setattr(backend, "precision", lambda: "float32")
+    monkeypatch.setattr(backend, "peak_memory", lambda: 7 * 2**30)
+    if backend.name() == "jax":
+        import jax
+
+        kind = type(jax.devices()[0])
+        monkeypatch.setattr(kind, "memory_stats", lambda device: {"bytes_limit": 100_000_000})
 
 
-@pytest.mark.skipif(keras.backend.backend() != "jax", reason="only JAX takes batches on the device")
-def test_images_on_the_device_train_as_images_on_the_host_do(course, monkeypatch):
-    host = losses(course, monkeypatch, "host", backend.near)
-    device = losses(
-        course, monkeypatch, "device", lambda *a: tuple(map(keras.ops.convert_to_tensor, a))
-    )
-    np.testing.assert_allclose(device, host, rtol=1e-6)
+def test_images_on_the_device_train_as_images_on_the_host_do(course, monkeypatch, request):
+    def losses(cache):
+        monkeypatch.setenv("XDG_CACHE_HOME", str(course / cache))
+        return Lab("2099_tiny", "smoke", epochs=2).train("one").history["loss"]
+
+    host = losses("host")
+    request.getfixturevalue("pretended_gpu")
+    np.testing.assert_allclose(losses("device"), host, rtol=1e-6)
+
+
+def test_images_lie_on_the_device_if_a_quarter_of_its_memory_holds_them(pretended_gpu):
+    images, more = np.arange(8_000_000, dtype="uint8"), np.zeros(17_000_001, "uint8")
+    here, _ = backend.near(images, more[1:])
+    assert (here is images) == (backend.name() != "jax")
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(here), images)
+    assert backend.near(images, more)[0] is images
+
+
+def test_a_headline_run_on_a_gpu_records_how_fast_it_was(course, monkeypatch, pretended_gpu):
+    chapter = course / "chapters" / "2099_tiny.md"
+    chapter.write_text(TINY.replace('claim="a"', "headline=True"))
+    monkeypatch.setattr(probe, "look", lambda trained: {})
+    record = Lab("2099_tiny", "smoke").record("one")
+    cost = record["cost"]
+    assert record["device"]["name"].startswith("NVIDIA H100") and record["headline"]
+    assert cost["throughput"]["real"] > 0 and cost["throughput"]["synthetic"] > 0
+    assert cost["mfu"] == 0.0  # so small a network uses no thousandth of an H100
+
+
+def test_a_slow_disk_keeps_only_the_first_epoch_and_the_last_of_a_short_training(
+    course, monkeypatch
+):
+    steps, save = [], keras.Model.save_weights
+
+    def slowly(net, *args, **options):
+        steps.append(int(keras.ops.convert_to_numpy(net.optimizer.iterations)))
+        time.sleep(2)  # so the next may be kept after 20 s of training
+        save(net, *args, **options)
+
+    monkeypatch.setattr(keras.Model, "save_weights", slowly)
+    Lab("2099_tiny", "smoke", epochs=6).train("one")
+    assert len(steps) == 2 and steps[1] == 6 * steps[0]
 
 
 def test_throughput_leaves_the_network_as_it_was(course):

@@ -167,12 +167,12 @@ def pack(made: list[Path], shelf: Path, folder: Path) -> list[Path]:
             room = ARCHIVE
         archives[-1] += files
         room -= size
-    paths_of = []
+    written = []
     for number, files in enumerate(archives):
         bundle = io.BytesIO()
         with tarfile.open(fileobj=bundle, mode="w") as archive:
             for file in files:
                 archive.add(file, file.relative_to(shelf))
-        paths_of.append(Path(folder) / f"records-{number}.tar")
-        records.write_whole(paths_of[-1], lambda out, bundle=bundle: out.write(bundle.getvalue()))
-    return paths_of
+        written.append(Path(folder) / f"records-{number}.tar")
+        records.write_whole(written[-1], lambda out, bundle=bundle: out.write(bundle.getvalue()))
+    return written
