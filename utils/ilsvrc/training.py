@@ -111,6 +111,7 @@ def feed(dataset, batch: int, outputs: int = 1) -> SimpleNamespace:
         )
     near = backend.near(dataset.x_train, dataset.x_val)
     train = Batches(near[0], dataset.y_train, batch, ragged=False, outputs=outputs)
+    train.reorder(0)  # images lie sorted by class, and a `fit` may be called without a Keeper
     val = Batches(near[1], dataset.y_val, batch, ragged=True, outputs=outputs)
     some = dataset.x_train[:: max(len(dataset.x_train) // 2000, 1)]
     mean = np.asarray(some).mean(axis=(0, 1, 2), dtype="float64").astype("float32")
