@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import ilsvrc
-from ilsvrc import Lab, augment, data, paths, probe, profiles, training, vis
+from ilsvrc import Lab, augment, backend, data, paths, probe, profiles, training, vis
 
 CHAPTER = "2012_alexnet"
 
@@ -293,6 +293,28 @@ def test_the_profile_comes_from_the_environment(monkeypatch):
     monkeypatch.setenv("ILSVRC_PROFILE", "smoke")
     assert profiles.profile().name == "smoke"
     assert profiles.profile("gpu").name == "gpu"
+
+
+@pytest.mark.skipif(backend.name() != "tensorflow", reason="the others trace in their own ways")
+def test_a_training_step_is_traced_once(lab, monkeypatch):
+    traced, call = [], augment.Normalise.call
+
+    def counted(layer, *args, **options):
+        traced.append(layer.name)
+        return call(layer, *args, **options)
+
+    def fit(model, data, epochs, callbacks):
+        seen = [augment.CentreCrop(32), augment.Normalise(data.mean)]
+        net = augment.before(model, *seen, input_size=data.size)
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        net.compile("adam", [loss, loss], metrics=[["accuracy"], ["accuracy"]])
+        with monkeypatch.context() as patched:
+            patched.setattr(augment.Normalise, "call", counted)
+            return net.fit(data.train, epochs=epochs, callbacks=callbacks, verbose=0)
+
+    with_run(lab, monkeypatch, small=two_heads, small_size=32, fit=fit, keep=None)
+    assert lab.train("alexnet").history["total_loss"][0] > 0
+    assert len(traced) == 1
 
 
 @pytest.mark.real

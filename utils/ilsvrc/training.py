@@ -168,6 +168,7 @@ class Keeper(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         _refuse_probabilities(self.model)
+        _build_for_training(self.model, self.batches)
         self.filters[0] = first_kernel(self.inner)
         last = max(self.folder.glob("epoch-*"), default=None)
         if last is not None:
@@ -176,8 +177,6 @@ class Keeper(keras.callbacks.Callback):
         self.saved = self.seconds
 
     def _load(self, epoch: Path) -> None:
-        if not self.model.optimizer.built:
-            self.model.optimizer.build(self.model.trainable_variables)
         self.model.load_weights(epoch / "net.weights.h5")
         state = json.loads((epoch / "state.json").read_text())
         self.history, self.seconds, self.commit = (
@@ -257,6 +256,23 @@ def _refuse_probabilities(net: keras.Model) -> None:
                 "`fit` compiles a loss on probabilities. Build the network with logits=True and "
                 "give the loss from_logits=True."
             )
+
+
+def _build_for_training(net: keras.Model, batches: Batches) -> None:
+    """Create the variables of the optimiser, the losses and the metrics, where they are not yet.
+
+    TensorFlow traces a step a second time if the first trace created some: half of the wait
+    before GoogLeNet's first step.
+    """
+    if net.optimizer.built:
+        return
+    images, labels = batches[0]
+    answers = [keras.ops.zeros((len(images), *out.shape[1:])) for out in net.outputs]
+    answers = answers[0] if len(answers) == 1 else answers
+    net.compute_loss(y=labels, y_pred=answers)
+    net.compute_metrics(None, labels, answers)
+    net.optimizer.build(net.trainable_variables)
+    net.reset_metrics()
 
 
 def build(plan: Plan, classes: int) -> keras.Model:
