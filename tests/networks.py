@@ -3,9 +3,27 @@
 from pathlib import Path
 
 import keras
+import numpy as np
 import pytest
 
 from ilsvrc import facts, ledger
+
+
+def learnable(model):
+    """Return how many numbers learn; the statistics of batch norm do not."""
+    return sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
+
+
+def outputs(model, names, images):
+    """Return the layers' answers to images, as arrays of NumPy, batch norm as in prediction."""
+    tapped = keras.Model(model.input, [model.get_layer(name).output for name in names])
+    return [keras.ops.convert_to_numpy(value) for value in tapped(images, training=False)]
+
+
+def apart(ours, theirs):
+    """Return the largest difference of two lists of arrays, as a share of the largest value."""
+    pairs = zip(ours, theirs, strict=True)
+    return max(abs(one - other).max() / abs(other).max() for one, other in pairs)
 
 
 def parameters(fact, count):

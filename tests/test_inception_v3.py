@@ -38,10 +38,6 @@ def module():
     return ilsvrc.chapter(NAME)
 
 
-def learnable(model):
-    return sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
-
-
 def kinds(model, kind):
     return [layer for layer in model.layers if isinstance(layer, kind)]
 
@@ -50,7 +46,7 @@ def kinds(model, kind):
 
 
 def check_parameters(model):
-    assert learnable(model) == facts.value("inception_v3.parameters") == 23_817_352
+    assert networks.learnable(model) == facts.value("inception_v3.parameters") == 23_817_352
     assert model.count_params() == 23_851_784
 
 
@@ -114,7 +110,11 @@ def test_it_is_the_released_network(module):
 @pytest.mark.graph
 def test_with_gammas_and_the_head_it_counts_as_torchvisions_does(module):
     model = module.inception_v3(auxiliary=True, scale=True)
-    assert learnable(model) == facts.value("inception_v3.torchvision_parameters") == 27_161_264
+    assert (
+        networks.learnable(model)
+        == facts.value("inception_v3.torchvision_parameters")
+        == 27_161_264
+    )
     assert [output.shape for output in model.outputs] == [(None, 1000)] * 2
     head = model.get_layer("head_average")
     assert head.input is model.get_layer("mixed7").output and head.output.shape[1:] == (5, 5, 768)
@@ -122,7 +122,7 @@ def test_with_gammas_and_the_head_it_counts_as_torchvisions_does(module):
     head = [
         weight for one in model.layers if "head" in one.name for weight in one.trainable_weights
     ]
-    without = learnable(model) - sum(int(np.prod(weight.shape)) for weight in head)
+    without = networks.learnable(model) - sum(int(np.prod(weight.shape)) for weight in head)
     assert without == 23_834_568 and len(kinds(model, keras.layers.BatchNormalization)) == 96
 
 
@@ -206,12 +206,7 @@ def theirs():
     dense.set_weights([rng.normal(0, 0.05, dense.kernel.shape), rng.normal(0, 0.3, 10)])
     images = rng.normal(size=(1, 139, 139, 3)).astype("float32")
     stem = in_order(model, keras.layers.MaxPooling2D)[1].name
-    return model, images, outputs(model, [stem, *MODULES, "predictions"], images)
-
-
-def outputs(model, names, images):
-    tapped = keras.Model(model.input, [model.get_layer(name).output for name in names])
-    return [keras.ops.convert_to_numpy(value) for value in tapped(images, training=False)]
+    return model, images, networks.outputs(model, [stem, *MODULES, "predictions"], images)
 
 
 def distance(module):
@@ -227,8 +222,7 @@ def distance(module):
         model.get_layer(name).set_weights(conv.get_weights())
         model.get_layer(f"{name}_bn").set_weights(norm.get_weights())
     model.get_layer("dense").set_weights(there.get_layer("predictions").get_weights())
-    pairs = zip(outputs(model, ["pool2", *MODULES, "dense"], images), expected, strict=True)
-    return max(abs(ours - other).max() / abs(other).max() for ours, other in pairs)
+    return networks.apart(networks.outputs(model, ["pool2", *MODULES, "dense"], images), expected)
 
 
 @pytest.mark.graph
@@ -251,7 +245,7 @@ def test_parity_catches_a_planted_mistake(mistake, planted):
 
 
 def check_v2_parameters(model):
-    assert learnable(model) == facts.value("inception_v2.parameters") == 11_194_984
+    assert networks.learnable(model) == facts.value("inception_v2.parameters") == 11_194_984
 
 
 check_v2_grids = networks.grids(

@@ -25,17 +25,12 @@ def module():
     return ilsvrc.chapter("2015_resnet")
 
 
-def learnable(model):
-    """Return how many numbers learn; the facts count no statistics of batch norm."""
-    return sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
-
-
 def depth(model):
     return int("".join(c for c in model.name if c.isdigit()))
 
 
 def check_parameters(model):
-    assert learnable(model) == COUNTS[model.name][0]
+    assert networks.learnable(model) == COUNTS[model.name][0]
 
 
 def check_macs(model):
@@ -95,7 +90,7 @@ def test_it_is_the_papers_network(module, layers):
 def test_option_a_and_the_plain_network_have_the_same_parameters(module, layers):
     plain, option_a = module.plain(layers), module.resnet(layers, option="A")
     known = facts.value(f"resnet{layers}.option_a_parameters")
-    assert learnable(plain) == learnable(option_a) == known
+    assert networks.learnable(plain) == networks.learnable(option_a) == known
     assert ledger.totals(plain)["macs"] == ledger.totals(option_a)["macs"]
     assert not [one for one in plain.layers if isinstance(one, keras.layers.Add)]
 
@@ -215,12 +210,7 @@ def theirs(layers):
         for stage in range(2, 6)
     }
     taps = [f"conv{stage}_block{n}_out" for stage, n in last.items()] + ["predictions"]
-    return model, images, outputs(model, taps, images)
-
-
-def outputs(model, names, images):
-    tapped = keras.Model(model.input, [model.get_layer(name).output for name in names])
-    return [keras.ops.convert_to_numpy(value) for value in tapped(images, training=False)]
+    return model, images, networks.outputs(model, taps, images)
 
 
 def name_there(name):
@@ -244,8 +234,7 @@ def distance(module, layers):
         layer.set_weights(weights[: len(layer.weights)])
     counts = module.repeats[layers]
     taps = [f"conv{stage}_{n}_relu" for stage, n in enumerate(counts, 2)] + ["dense"]
-    pairs = zip(outputs(model, taps, images), expected, strict=True)
-    return max(abs(ours - other).max() / abs(other).max() for ours, other in pairs)
+    return networks.apart(networks.outputs(model, taps, images), expected)
 
 
 @pytest.mark.graph

@@ -25,8 +25,7 @@ def kinds(model, kind):
 
 
 def check_parameters(model):
-    learnable = sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
-    assert learnable == COUNTS[50][0]
+    assert networks.learnable(model) == COUNTS[50][0]
 
 
 check_macs = networks.gmac(COUNTS[50][1])
@@ -149,12 +148,7 @@ def theirs(depth):
     images = rng.normal(size=(2, 64, 64, 3)).astype("float32")
     counts = ilsvrc.chapter("2015_resnet").repeats[depth]
     taps = [f"conv{stage}_block{n}_out" for stage, n in enumerate(counts, 2)]
-    return model, images, outputs(model, [*taps, "predictions"], images)
-
-
-def outputs(model, names, images):
-    tapped = keras.Model(model.input, [model.get_layer(name).output for name in names])
-    return [keras.ops.convert_to_numpy(value) for value in tapped(images, training=False)]
+    return model, images, networks.outputs(model, [*taps, "predictions"], images)
 
 
 def name_there(name):
@@ -177,8 +171,7 @@ def distance(module, depth):
     for layer in [one for one in model.layers if one.weights]:
         layer.set_weights(there.get_layer(name_there(layer.name)).get_weights())
     taps = [f"conv{stage}_{n}_add" for stage, n in enumerate(module.v1.repeats[depth], 2)]
-    pairs = zip(outputs(model, [*taps, "dense"], images), expected, strict=True)
-    return max(abs(ours - other).max() / abs(other).max() for ours, other in pairs)
+    return networks.apart(networks.outputs(model, [*taps, "dense"], images), expected)
 
 
 @pytest.mark.graph

@@ -303,7 +303,7 @@ def test_e_does_not_start_alone_but_from_as_layers(module):
 
     def learn(model):
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-        model.compile(keras.optimizers.AdamW(1e-3), loss)
+        model.compile(keras.optimizers.AdamW(1e-3, beta_2=0.99), loss)
         return model.fit(x, y, epochs=50, batch_size=64, verbose=0).history["loss"][-1]
 
     a, alone, helped = build("A"), build("E"), build("E")
