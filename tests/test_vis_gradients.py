@@ -67,6 +67,17 @@ def test_the_norms_are_those_of_the_losss_differences(weights):
     assert (norms["head"] > 0) == (len(weights) == 2)
 
 
+def test_other_weights_and_frozen_layers_are_seen_on_the_same_network():
+    model = network(heads=True)
+    first, both = (vis.gradient_norms(model, IMAGES, LABELS, weights) for weights in [(1,), (1, 9)])
+    assert both["conv1"] > first["conv1"] and both["dense"] == pytest.approx(first["dense"])
+    model.get_layer("dense").bias.assign([0.0, 0.0, 9.0])  # sure of the wrong class
+    assert vis.gradient_norms(model, IMAGES, LABELS)["conv1"] > 1.2 * first["conv1"]
+    model.get_layer("conv1").trainable = False
+    norms = vis.gradient_norms(model, IMAGES, LABELS)
+    assert list(norms) == ["conv2", "dense", "head"]
+
+
 def test_training_takes_the_batchs_own_statistics_and_leaves_the_model_as_it_is():
     model = network(dropout=0.5)
     before = [ops.convert_to_numpy(v) for v in model.variables]

@@ -1,6 +1,6 @@
 """How much of the loss's gradient reaches each layer."""
 
-from itertools import pairwise
+from functools import lru_cache
 
 import keras
 import numpy as np
@@ -23,33 +23,46 @@ def gradient_norms(model, images, labels, weights=(1.0,), training=False) -> dic
 
     Returns:
         Layer name -> Euclidean norm of the gradient of the mean cross-entropy in nats, in the
-        model's order; layers without a kernel are left out.
+        model's order; layers without a kernel that learns are left out.
 
     Raises:
         ValueError: if the network ends in a softmax, or the images are of another shape.
     """
     checks.logits(model)
-    images = ops.convert_to_tensor(checks.images(model, images))
-    names = [layer.name for layer in model.layers if getattr(layer, "kernel", None) is not None]
-    kernels = [model.get_layer(name).kernel for name in names]
-    places = {id(kernel): place for place, kernel in enumerate(kernels)}
-    ends = np.cumsum([0, *(np.prod(kernel.shape) for kernel in kernels)]).tolist()
-    targets = ops.convert_to_tensor(np.asarray(labels, "int32"))
+    images = checks.images(model, images)
+    learning = model.trainable_variables
+    learned = [ops.convert_to_numpy(v).ravel() for v in learning]
+    fixed = [v.value for v in model.non_trainable_variables]
+    counts = np.zeros(len(model.outputs), "float32")
+    counts[: len(weights)] = weights
+    _, gradient = _derivative(model, training, tuple(map(id, learning)))(
+        np.concatenate(learned), images, np.asarray(labels, "int32"), counts, *fixed
+    )
+    parts = np.split(ops.convert_to_numpy(gradient), np.cumsum([len(v) for v in learned])[:-1])
+    parts = {id(v): part for v, part in zip(learning, parts, strict=True)}
+    kernels = {layer.name: getattr(layer, "kernel", None) for layer in model.layers}
+    return {
+        name: float(np.linalg.norm(parts[id(kernel)]))
+        for name, kernel in kernels.items()
+        if id(kernel) in parts
+    }
 
-    def loss(flat):
-        parts = [flat[start:end] for start, end in pairwise(ends)]
+
+@lru_cache(maxsize=1)
+def _derivative(model, training, learning):
+    """Return the loss's derivative by all that learns; other losses and weights use its trace."""
+    shapes = [v.shape for v in model.trainable_variables]
+    ends = np.cumsum([np.prod(shape) for shape in shapes])[:-1].tolist()
+
+    def loss(flat, images, labels, counts, *fixed):
         values = [
-            ops.reshape(parts[places[id(v)]], v.shape) if id(v) in places else v.value
-            for v in model.trainable_variables
+            ops.reshape(part, s) for part, s in zip(ops.split(flat, ends), shapes, strict=True)
         ]
-        fixed = [v.value for v in model.non_trainable_variables]
         outputs, _ = model.stateless_call(values, fixed, images, training=training)
-        return sum(
-            weight * ops.mean(keras.losses.sparse_categorical_crossentropy(targets, one, True))
-            for weight, one in zip(weights, keras.tree.flatten(outputs), strict=False)
-        )
+        losses = [
+            ops.mean(keras.losses.sparse_categorical_crossentropy(labels, one, True))
+            for one in keras.tree.flatten(outputs)
+        ]
+        return ops.sum(counts * ops.stack(losses))
 
-    flat = np.concatenate([ops.convert_to_numpy(kernel).ravel() for kernel in kernels])
-    gradient = ops.convert_to_numpy(backend.value_and_grad(loss)(flat)[1])
-    norms = [float(np.linalg.norm(part)) for part in np.split(gradient, ends[1:-1])]
-    return dict(zip(names, norms, strict=True))
+    return backend.value_and_grad(loss)
