@@ -294,6 +294,18 @@ def test_the_profile_comes_from_the_environment(monkeypatch):
     assert profiles.profile("gpu").name == "gpu"
 
 
+@pytest.mark.parametrize("steps", [3, 10, 47])
+def test_the_learning_rate_is_that_of_keras_warmed_up_cosine(steps):
+    ours, warm = training.WarmCosine(0.02, steps), steps // 10
+    theirs = keras.optimizers.schedules.CosineDecay(
+        0.002, steps - warm, warmup_target=0.02, warmup_steps=warm
+    )
+    for step in range(steps + 3):
+        assert float(ours(step)) == pytest.approx(float(theirs(step)), rel=1e-4, abs=1e-8)
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(ours))
+    assert float(again(steps // 2)) == float(ours(steps // 2))
+
+
 def test_no_step_of_training_creates_variables(lab, monkeypatch):  # it would be traced twice
     counts = []
 
