@@ -94,3 +94,8 @@ def test_a_softmax_is_refused():
     model = keras.Model(images, layers.Softmax(name="softmax")(x))
     with pytest.raises(ValueError, match="logits=True"):
         vis.gradient_norms(model, IMAGES, LABELS)
+
+
+def test_more_weights_than_outputs_are_refused():
+    with pytest.raises(ValueError, match=r"2 weights for the 1 output\(s\) of 'two'"):
+        vis.gradient_norms(network(), IMAGES, LABELS, weights=(1, 0.3))

@@ -17,8 +17,8 @@ def gradient_norms(model, images, labels, weights=(1.0,), training=False) -> dic
         model: A network on prepared images, its outputs logits.
         images: (n, height, width, channels), as the model takes them.
         labels: (n,) ints.
-        weights: What the cross-entropy of each output counts for in the loss; outputs beyond these
-            do not count.
+        weights: What the cross-entropy of each output counts for in the loss, the first output
+            first; outputs beyond these do not count.
         training: Whether dropout drops and batch norm takes this batch's statistics.
 
     Returns:
@@ -26,17 +26,23 @@ def gradient_norms(model, images, labels, weights=(1.0,), training=False) -> dic
         model's order; layers without a kernel that learns are left out.
 
     Raises:
-        ValueError: if the network ends in a softmax, or the images are of another shape.
+        ValueError: if the network ends in a softmax, the images are of another shape, or there are
+            more weights than outputs.
     """
     checks.logits(model)
     images = checks.images(model, images)
+    unweighted = len(model.outputs) - len(weights)
+    if unweighted < 0:
+        raise ValueError(
+            f"{len(weights)} weights for the {len(model.outputs)} output(s) of {model.name!r}: "
+            "give one for each output at most, the first output first."
+        )
     learning = model.trainable_variables
     learned = [ops.convert_to_numpy(v).ravel() for v in learning]
     fixed = [v.value for v in model.non_trainable_variables]
-    counts = np.zeros(len(model.outputs), "float32")
-    counts[: len(weights)] = weights
+    weights = np.pad(np.asarray(weights, "float32"), (0, unweighted))
     _, gradient = _derivative(model, training, tuple(map(id, learning)))(
-        np.concatenate(learned), images, np.asarray(labels, "int32"), counts, *fixed
+        np.concatenate(learned), images, np.asarray(labels, "int32"), weights, *fixed
     )
     parts = np.split(ops.convert_to_numpy(gradient), np.cumsum([len(v) for v in learned])[:-1])
     parts = {id(v): part for v, part in zip(learning, parts, strict=True)}
@@ -54,7 +60,7 @@ def _derivative(model, training, learning):
     shapes = [v.shape for v in model.trainable_variables]
     ends = np.cumsum([np.prod(shape) for shape in shapes])[:-1].tolist()
 
-    def loss(flat, images, labels, counts, *fixed):
+    def loss(flat, images, labels, weights, *fixed):
         values = [
             ops.reshape(part, s) for part, s in zip(ops.split(flat, ends), shapes, strict=True)
         ]
@@ -63,6 +69,6 @@ def _derivative(model, training, learning):
             ops.mean(keras.losses.sparse_categorical_crossentropy(labels, one, True))
             for one in keras.tree.flatten(outputs)
         ]
-        return ops.sum(counts * ops.stack(losses))
+        return ops.sum(weights * ops.stack(losses))
 
     return backend.value_and_grad(loss)
