@@ -59,6 +59,30 @@ def test_value_and_grad_of_several_values_differentiates_their_sum():
     np.testing.assert_allclose(ops.convert_to_numpy(gradient), 2 * x)
 
 
+@pytest.mark.parametrize("training", [False, True])
+def test_forward_is_the_network_called_and_leaves_its_averages(training):
+    x = keras.Input((4,))
+    y = keras.layers.BatchNormalization(momentum=0.5)(x)
+    model = keras.Model(x, [y, keras.layers.Dense(2)(y)])
+    before, batch = model.get_weights(), np.random.default_rng(0).normal(3, 2, (6, 4))
+    for n in (6, 3):
+        found = backend.forward(model, batch[:n], training=training)
+        for old, new in zip(before, model.get_weights(), strict=True):
+            np.testing.assert_array_equal(old, new)
+        expected = model(batch[:n], training=training)
+        model.set_weights(before)
+        for one, other in zip(found, expected, strict=True):
+            np.testing.assert_allclose(*map(ops.convert_to_numpy, (one, other)), rtol=1e-4)
+
+
+def test_forward_sees_weights_that_were_set():
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    for value in (1.0, 3.0):
+        model.set_weights([np.full((2, 1), value), np.zeros(1)])
+        found = ops.convert_to_numpy(backend.forward(model, np.ones((1, 2))))
+        assert found == pytest.approx(2 * value)
+
+
 def test_reseeding_repeats_dropout_and_gives_each_layer_its_own_stream():
     x = keras.Input((200,))
     drop = [keras.layers.Dropout(0.5)(x), keras.layers.Dropout(0.5)(x)]

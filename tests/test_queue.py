@@ -176,11 +176,22 @@ def pretended_gpu(monkeypatch):
     monkeypatch.setattr(backend, "device", lambda: "NVIDIA H100 80GB HBM3")
     monkeypatch.setattr(backend, "precision", lambda: "float32")
     monkeypatch.setattr(backend, "peak_memory", lambda: 7 * 2**30)
-    if backend.name() == "jax":
-        import jax
+    if backend.name() != "jax":
+        yield
+        return
+    import jax
+    from jax.experimental.compilation_cache.compilation_cache import reset_cache
 
-        kind = type(jax.devices()[0])
-        monkeypatch.setattr(kind, "memory_stats", lambda device: {"bytes_limit": 100_000_000})
+    kind = type(jax.devices()[0])
+    monkeypatch.setattr(kind, "memory_stats", lambda device: {"bytes_limit": 100_000_000})
+    names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
+    before = {name: getattr(jax.config, name) for name in names}
+    jax.config.update("jax_compilation_cache_dir", None)
+    reset_cache()
+    yield
+    for name, value in before.items():
+        jax.config.update(name, value)
+    reset_cache()
 
 
 def test_images_on_the_device_train_as_images_on_the_host_do(course, monkeypatch, request):
@@ -191,6 +202,16 @@ def test_images_on_the_device_train_as_images_on_the_host_do(course, monkeypatch
     host = losses("host")
     request.getfixturevalue("pretended_gpu")
     np.testing.assert_allclose(losses("device"), host, rtol=1e-6)
+
+
+def test_a_step_compiled_for_a_gpu_serves_later_seeds(course, pretended_gpu):
+    def kept():
+        return {path.name for path in paths.cache().glob("compiled/*train_step*-cache")}
+
+    Lab("2099_tiny", "smoke").train("one")
+    first = kept()
+    Lab("2099_tiny", "smoke", seed=1).train("one")
+    assert kept() == first and len(first) == (backend.name() == "jax")
 
 
 def test_images_lie_on_the_device_if_a_quarter_of_its_memory_holds_them(pretended_gpu):

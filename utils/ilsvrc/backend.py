@@ -144,6 +144,21 @@ def precision() -> str:
     return "mixed_bfloat16"
 
 
+def keep_compiled(folder) -> None:
+    """Keep what JAX compiles for a GPU in a folder, where later seeds and processes find it.
+
+    To compile a network may take as long as to train it. Where `JAX_COMPILATION_CACHE_DIR` names
+    another folder, that is taken. Elsewhere nothing is done: TensorFlow and PyTorch have no such
+    store, and processors that share a home may differ in what they run.
+    """
+    if name() == "jax" and not on_cpu():
+        import jax
+
+        if not jax.config.jax_compilation_cache_dir:
+            jax.config.update("jax_compilation_cache_dir", str(folder))
+            jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+
+
 def out_of_memory(error: BaseException) -> bool:
     """Return whether an error says that the device's memory ran out."""
     text = f"{type(error).__name__} {error}"
@@ -171,6 +186,37 @@ def reseed(model: keras.Model, number: int) -> None:
     for place, generator in enumerate(generators.values()):
         stream = np.random.SeedSequence([number, place]).generate_state(2)
         generator.state.assign(stream.astype(generator.state.dtype))
+
+
+def forward(model: keras.Model, images, training: bool = False):
+    """Return what a model puts out for one batch; its variables stay as they are.
+
+    Compiled on JAX, once for all batches of a shape, where each operation by itself would be.
+
+    Args:
+        model: Any built Keras model.
+        images: (n, ...) as the model takes them.
+        training: Whether dropout drops and batch norm takes this batch's statistics.
+
+    Returns:
+        Tensors of the backend, nested as the model's outputs are.
+    """
+    learned, fixed = (
+        [v.value for v in variables]
+        for variables in (model.trainable_variables, model.non_trainable_variables)
+    )
+    return _stateless(model, training)(learned, fixed, keras.ops.convert_to_tensor(images))[0]
+
+
+@functools.lru_cache(maxsize=1)
+def _stateless(model, training):
+    """Return a model as a function of its weights, its other variables and images."""
+    call = functools.partial(model.stateless_call, training=training)
+    if name() == "jax":
+        import jax
+
+        return jax.jit(call)
+    return call
 
 
 def value_and_grad(f):

@@ -405,6 +405,7 @@ def train(plan: Plan, dataset, chapter: str, seed: int) -> Trained:
         ValueError: What was asked cannot be trained; the message says why.
         MemoryError: The device's memory ran out; the message says what to change.
     """
+    backend.keep_compiled(paths.cache() / "compiled")
     keras.config.set_dtype_policy(backend.precision())
     try:
         backend.seed(seed)
