@@ -205,13 +205,23 @@ def test_images_on_the_device_train_as_images_on_the_host_do(course, monkeypatch
 
 
 def test_a_step_compiled_for_a_gpu_serves_later_seeds(course, pretended_gpu):
-    def kept():
-        return {path.name for path in paths.cache().glob("compiled/*train_step*-cache")}
+    def kept(pattern):
+        return {path.name for path in paths.cache().glob(f"compiled/{pattern}")}
 
     Lab("2099_tiny", "smoke").train("one")
-    first = kept()
+    first, jax = kept("*train_step*-cache"), backend.name() == "jax"
     Lab("2099_tiny", "smoke", seed=1).train("one")
-    assert kept() == first and len(first) == (backend.name() == "jax")
+    assert kept("*train_step*-cache") == first and len(first) == jax
+    assert (len(kept("*-cache")) > 10) == jax  # what drew the weights is kept, too
+
+
+@pytest.mark.skipif("backend.name() != 'jax'", reason="only JAX has such a folder")
+def test_a_folder_that_was_named_for_what_is_compiled_is_kept(pretended_gpu, tmp_path):
+    import jax
+
+    jax.config.update("jax_compilation_cache_dir", "elsewhere")
+    backend.keep_compiled(tmp_path)
+    assert jax.config.jax_compilation_cache_dir == "elsewhere"
 
 
 def test_images_lie_on_the_device_if_a_quarter_of_its_memory_holds_them(pretended_gpu):
