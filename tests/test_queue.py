@@ -186,8 +186,10 @@ def pretended_gpu(monkeypatch):
     monkeypatch.setattr(kind, "memory_stats", lambda device: {"bytes_limit": 100_000_000})
     names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
     before = {name: getattr(jax.config, name) for name in names}
-    jax.config.update("jax_compilation_cache_dir", None)
+    for name, default in zip(names, (None, 1.0), strict=True):  # the environment may say otherwise
+        jax.config.update(name, default)
     reset_cache()
+    jax.clear_caches()  # what earlier tests compiled would be kept nowhere again
     yield
     for name, value in before.items():
         jax.config.update(name, value)
