@@ -82,6 +82,9 @@ def test_the_scoreboard_lists_headline_runs_best_first(record, tmp_path):
     board = records.scoreboard(tmp_path)
     assert list(board.run) == ["b", "a"]
     assert board.data[0] == "Imagenette, squashed"
+    assert list(board.network) == ["small (b)", "small (a)"]  # one network trained twice
+    (tmp_path / "1999_small" / "a.json").unlink()
+    assert list(records.scoreboard(tmp_path).network) == ["small"]
 
 
 def test_an_empty_scoreboard_has_its_columns(tmp_path):

@@ -286,7 +286,8 @@ COLUMNS = {  # of the scoreboard: where a record holds them
 def scoreboard(folder: Path = paths.RESULTS):
     """Return all published headline runs as a pandas DataFrame, one row a run, best first.
 
-    Its columns are `COLUMNS`: size in px, top1 as accuracy in 0..1 (mean over seeds), seconds.
+    Its columns are `COLUMNS`: size in px, top1 as accuracy in 0..1 (mean over seeds), seconds. A
+    network that two rows have is followed by the run's name in brackets.
     """
     import pandas as pd
 
@@ -295,4 +296,6 @@ def scoreboard(folder: Path = paths.RESULTS):
     ]
     table = pd.json_normalize([facts for facts in found if facts["headline"]])
     table = table.reindex(columns=list(COLUMNS.values())).set_axis(list(COLUMNS), axis=1)
+    named = table.network.astype(str) + " (" + table.run.astype(str) + ")"
+    table.network = table.network.where(~table.network.duplicated(keep=False), named)
     return table.sort_values("top1", ascending=False, ignore_index=True)
