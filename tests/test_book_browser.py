@@ -26,6 +26,16 @@ const math = (window.MathJax && MathJax.startup && MathJax.startup.promise) || P
 math.then(() => setTimeout(done, 100));
 """
 SEEN = """
+const cut = (table) => {
+  const box = table.closest(".text_html, .pst-scrollable-table-container");
+  return box && box.scrollWidth > box.clientWidth;
+};
+const outside = (text) => {
+  const [left, top, width] = text.closest("svg").getAttribute("viewBox").split(" ").map(Number);
+  const box = text.getBBox();
+  return box.x < left - 1 || box.x + box.width > left + width + 1;
+};
+const texts = (parts) => parts.map((part) => part.textContent);
 const page = (document.querySelector("article") || document.body).cloneNode(true);
 page.querySelectorAll("pre, code, script, style").forEach((part) => part.remove());
 return {
@@ -33,6 +43,8 @@ return {
   theme: document.documentElement.dataset.theme,
   ground: getComputedStyle(document.body).backgroundColor,
   too_wide: document.documentElement.scrollWidth - window.innerWidth,
+  cut: texts([...document.querySelectorAll("article table")].filter(cut)),
+  outside: texts([...document.querySelectorAll(".ilsvrc-diagram svg text")].filter(outside)),
   math: document.querySelectorAll(".math").length,
   typeset: document.querySelectorAll("mjx-container").length,
   wrong_math: document.querySelectorAll("mjx-merror, [data-mjx-error]").length,
@@ -77,6 +89,9 @@ def faults(browser, url, theme, width):
         found.append(f"is not {theme}: {seen['theme']}, {seen['ground']}")
     if seen["too_wide"] > 0:
         found.append(f"is {seen['too_wide']} px wider than a screen of {width}")
+    if width > 1000:  # a phone scrolls its tables
+        found += [f"cuts a table: {' '.join(text.split())[:60]!r}" for text in seen["cut"]]
+    found += [f"cuts a drawing's words: {text!r}" for text in seen["outside"]]
     if seen["typeset"] < seen["math"] or seen["wrong_math"]:
         found.append(f"has {seen['math']} formulas, {seen['typeset']} of them typeset")
     return [f"{urlsplit(url).path} in {theme} {one}" for one in found]
@@ -121,6 +136,16 @@ PAGE = """<!doctype html><html data-theme="light"><head><link rel="icon" href="d
         ("see {cite}`someone`", "raw markup: '{cite}'"),
         ("| a | b | |---|---:| | 1 | 2 |", "raw markup: '|---|'"),
         ("<div style='width: 3000px'>wide</div>", "wider than a screen"),
+        (
+            "<div class='text_html' style='width: 9em; overflow-x: auto'>"
+            "<table style='width: 10em'><tr><td>a</td></tr></table></div>",
+            "cuts a table: 'a'",
+        ),
+        (
+            "<div class='ilsvrc-diagram'><svg width='50' viewBox='0 0 50 20'>"
+            "<text x='40' y='10'>wide</text></svg></div>",
+            "cuts a drawing's words: 'wide'",
+        ),
         ("<span class='math'>\\(x\\)</span>", "1 formulas, 0 of them typeset"),
         ("<script>document.body.style.background = 'black'</script>", "is not light"),
     ],

@@ -19,7 +19,6 @@ from ilsvrc import ledger
 
 LONG = 30  # boxes; a longer network has its repeated modules folded
 GAP, SIDE_GAP, LANE = 15, 12, 10  # pixels between rows, between boxes of a row, for a passing edge
-SHAPES = 84  # pixels for the shapes, right of the trunk
 COLOURS = {"conv": "#0072B2", "pool": "#009E73", "dense": "#D55E00"}  # Okabe and Ito
 ACTIVATIONS = {"relu": "ReLU", "relu6": "ReLU6", "silu": "swish"}
 PASSING = {  # layers that take a place in a box, but no box; "" is not worth saying
@@ -353,13 +352,14 @@ def _stack(boxes: list[Box], sections: list, sides: list[list[int]]) -> dict:
     shown = sorted(set(drawn_as.values()))
     low, high = _span(boxes, shown, passing)
     low, high = min([low, *(f[0] for f in frames)]), max([high, *(f[2] + 30 for f in frames)])
-    right, bottom, hung, labels = high + SHAPES, 0.0, [], []
+    beside = high + 16 + 7.2 * max(len(_shape(shape)) for *_, shape in rows)  # past the shapes
+    right, bottom, hung, labels = beside, 0.0, [], []
     for side in sides:
         source = drawn_as[next(j for i in side for j in boxes[i].inputs if j in drawn_as)]
         top = max(bottom + 2 * GAP, _bottom(boxes[source]) + 2 * GAP)
         a, b = _span(boxes, side, _place(boxes, side, top))
-        passing |= _place(boxes, side, top, axis=high + SHAPES - a)
-        right, bottom = max(right, high + SHAPES + b - a), _bottom(boxes[side[-1]])
+        passing |= _place(boxes, side, top, axis=beside - a)
+        right, bottom = max(right, beside + b - a), _bottom(boxes[side[-1]])
         hung += side
         labels.append((boxes[side[0]].x + 6, top - 5, _name(boxes, side)))
     edges = []
