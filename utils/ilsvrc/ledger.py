@@ -15,10 +15,8 @@ import pandas as pd
 FLOAT32 = 4  # bytes
 # Colours are the page's; figures stand under one another.
 TABLE_STYLE = """<style>
-table.dataframe.ledger {font-variant-numeric: tabular-nums}
-table.dataframe.ledger :is(th, td) {
-  padding: 0.15rem 0.25rem; font-size: 0.72rem; text-align: right
-}
+table.dataframe.ledger {font-size: 0.72rem; font-variant-numeric: tabular-nums}
+table.dataframe.ledger :is(th, td) {padding: 0.15rem 0.25rem; text-align: right}
 table.dataframe.ledger :is(tbody th, td) {white-space: nowrap}
 table.dataframe.ledger :is(tbody th, th:nth-child(2), td:nth-child(2)) {text-align: left}
 table.dataframe.ledger td:nth-child(2) {white-space: normal}
