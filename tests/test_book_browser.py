@@ -26,8 +26,8 @@ const math = (window.MathJax && MathJax.startup && MathJax.startup.promise) || P
 math.then(() => setTimeout(done, 100));
 """
 SEEN = """
-const cut = (table) => {
-  const box = table.closest(".text_html, .pst-scrollable-table-container");
+const cut = (part) => {
+  const box = part.closest("pre, .text_html, .pst-scrollable-table-container");
   return box && box.scrollWidth > box.clientWidth;
 };
 const outside = (text) => {
@@ -43,7 +43,7 @@ return {
   theme: document.documentElement.dataset.theme,
   ground: getComputedStyle(document.body).backgroundColor,
   too_wide: document.documentElement.scrollWidth - window.innerWidth,
-  cut: texts([...document.querySelectorAll("article table")].filter(cut)),
+  cut: texts([...document.querySelectorAll("article :is(table, .cell_output pre)")].filter(cut)),
   outside: texts([...document.querySelectorAll(".ilsvrc-diagram svg text")].filter(outside)),
   math: document.querySelectorAll(".math").length,
   typeset: document.querySelectorAll("mjx-container").length,
@@ -90,7 +90,7 @@ def faults(browser, url, theme, width):
     if seen["too_wide"] > 0:
         found.append(f"is {seen['too_wide']} px wider than a screen of {width}")
     if width > 1000:  # a phone scrolls its tables
-        found += [f"cuts a table: {' '.join(text.split())[:60]!r}" for text in seen["cut"]]
+        found += [f"cuts an output: {' '.join(text.split())[:60]!r}" for text in seen["cut"]]
     found += [f"cuts a drawing's words: {text!r}" for text in seen["outside"]]
     if seen["typeset"] < seen["math"] or seen["wrong_math"]:
         found.append(f"has {seen['math']} formulas, {seen['typeset']} of them typeset")
@@ -139,7 +139,11 @@ PAGE = """<!doctype html><html data-theme="light"><head><link rel="icon" href="d
         (
             "<div class='text_html' style='width: 9em; overflow-x: auto'>"
             "<table style='width: 10em'><tr><td>a</td></tr></table></div>",
-            "cuts a table: 'a'",
+            "cuts an output: 'a'",
+        ),
+        (
+            "<div class='cell_output'><pre style='width: 1em; overflow: auto'>printed</pre></div>",
+            "cuts an output: 'printed'",
         ),
         (
             "<div class='ilsvrc-diagram'><svg width='50' viewBox='0 0 50 20'>"
