@@ -296,7 +296,7 @@ def test_the_profile_comes_from_the_environment(monkeypatch):
 
 @pytest.mark.parametrize("steps", [3, 10, 47])
 def test_the_learning_rate_is_that_of_keras_warmed_up_cosine(steps):
-    ours, warm = training.WarmCosine(0.02, steps), steps // 10
+    ours, warm = recipes.WarmCosine(0.02, steps), steps // 10
     theirs = keras.optimizers.schedules.CosineDecay(
         0.002, steps - warm, warmup_target=0.02, warmup_steps=warm
     )

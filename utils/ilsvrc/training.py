@@ -153,34 +153,6 @@ class Progress(keras.callbacks.Callback):
         self.bar.close()
 
 
-@keras.saving.register_keras_serializable("ilsvrc")
-class WarmCosine(keras.optimizers.schedules.LearningRateSchedule):
-    """A learning rate that climbs from a tenth in a tenth of the steps, then falls along a cosine.
-
-    Equal to Keras' `CosineDecay` with such a warm-up, without its branch: decay of the weights asks
-    for the rate once a weight, and on TensorFlow to trace a branch for each takes five seconds of
-    GoogLeNet's first step.
-
-    Args:
-        rate: The highest learning rate.
-        steps: Of the whole training; the rate ends at 0.
-    """
-
-    def __init__(self, rate, steps):
-        self.rate, self.steps = rate, steps
-
-    def __call__(self, step):
-        """Return the learning rate at a step, from 0: a float32 scalar of the backend."""
-        step, warm = keras.ops.cast(step, "float32"), self.steps // 10
-        climbing = 0.1 + 0.9 * step / max(warm, 1)
-        done = keras.ops.clip((step - warm) / (self.steps - warm), 0, 1)
-        falling = (1 + keras.ops.cos(np.pi * done)) / 2
-        return self.rate * keras.ops.where(step < warm, climbing, falling)
-
-    def get_config(self):
-        return {"rate": self.rate, "steps": self.steps}
-
-
 class Keeper(keras.callbacks.Callback):
     """Keeps the state by epoch, so that a training that was stopped goes on to the same end.
 
