@@ -47,10 +47,12 @@ def planted(tmp_path, monkeypatch):
     """Return a function that gives a chapter's definitions with one piece of its source changed."""
     from ilsvrc import chapters, paths
 
+    course = paths.CHAPTERS
+
     def plant(name, right, wrong):
-        for file in paths.CHAPTERS.glob("*.md"):
+        for file in course.glob("*.md"):
             shutil.copy(file, tmp_path)
-        source = chapters.path(name).read_text(encoding="utf-8")
+        source = (course / f"{name}.md").read_text(encoding="utf-8")
         assert right in source
         changed = source.replace(right, wrong)
         (tmp_path / "planted.md").write_text(changed, encoding="utf-8")
@@ -60,6 +62,16 @@ def planted(tmp_path, monkeypatch):
 
     yield plant
     chapters.chapter.cache_clear()
+
+
+@pytest.fixture
+def displayed(monkeypatch):
+    """Return a list that gathers the HTML or Markdown of what a page displays."""
+    from ilsvrc import page
+
+    shown = []
+    monkeypatch.setattr(page, "display", lambda thing: shown.append(getattr(thing, "data", thing)))
+    return shown
 
 
 @pytest.fixture(scope="module")

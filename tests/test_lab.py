@@ -15,7 +15,20 @@ import numpy as np
 import pytest
 
 import ilsvrc
-from ilsvrc import Lab, augment, data, paths, probe, profiles, training, vis
+from ilsvrc import (
+    Lab,
+    augment,
+    data,
+    keys,
+    page,
+    paths,
+    probe,
+    profiles,
+    recipes,
+    training,
+    vis,
+    weights,
+)
 
 CHAPTER = "2012_alexnet"
 
@@ -33,8 +46,9 @@ def with_run(lab, monkeypatch, **changes):
     return lab
 
 
-def test_the_box_says_what_will_happen(lab):
-    box = lab._repr_html_()
+def test_the_box_says_what_will_happen(lab, displayed):
+    page.before_you_run(lab)
+    (box,) = displayed
     for said in ("smoke", "slim_alexnet", "67 x 67", "320 training images", "1 epoch", "GiB"):
         assert said in box
 
@@ -82,12 +96,12 @@ def test_training_records_and_reads_back(lab, monkeypatch, tmp_path):
     assert record.arrays["weights/conv1/kernel"].dtype == np.float16
     check_looks(record, trained)
     fresh = ilsvrc.chapter(CHAPTER).slim_alexnet(logits=True)
-    training.restore_weights(fresh, record.arrays)
+    weights.restore(fresh, record.arrays)
     for name in ("conv1", "conv5"):
         kernels = [np.asarray(one.get_layer(name).kernel) for one in (fresh, trained.model)]
         np.testing.assert_allclose(*kernels, rtol=1e-3, atol=1e-4)
     with pytest.raises(ValueError, match=r"no weight 'kernel'.*'conv1'"):
-        training.restore_weights(ilsvrc.chapter(CHAPTER).alexnet(), record.arrays)
+        weights.restore(ilsvrc.chapter(CHAPTER).alexnet(), record.arrays)
 
     other = Lab(CHAPTER, "smoke").train("alexnet")  # a new sitting picks the finished run up
     assert other.history == trained.history and other.seconds == trained.seconds
@@ -151,10 +165,10 @@ def test_a_changed_recipe_is_another_run(lab):
         replace(plan, build=partial(module.slim_alexnet, alpha=None)),
         replace(plan, run=replace(plan.run, fit=partial(module.fit, rate=0.5))),
     ]
-    keys = {training.key(one, "digest") for one in [plan, *changed]}
-    assert len(keys) == 4
-    assert training.key(plan, "digest") != training.key(plan, "other")
-    assert training.key(plan, "digest") == training.key(
+    found = {keys.recipe(one, "digest") for one in [plan, *changed]}
+    assert len(found) == 4
+    assert keys.recipe(plan, "digest") != keys.recipe(plan, "other")
+    assert keys.recipe(plan, "digest") == keys.recipe(
         Lab(CHAPTER, "smoke").plan("alexnet"), "digest"
     )
 

@@ -75,7 +75,9 @@ def test_alexnet_by_hand(trunk):
 def test_macs_of_each_kind(layer, macs):
     model = built(layer, (8, 8, 4))
     assert last(model)["macs"] == macs
-    assert ledger.totals(model)["parameters"] == model.count_params()
+    assert ledger.totals(model)["parameters"] + ledger.totals(model)["statistics"] == (
+        model.count_params()
+    )
 
 
 def brute_field(model, size, at):
@@ -134,10 +136,30 @@ def test_shared_layers_count_once_but_work_twice():
     assert table.loc["shared:2", "receptive_field"] == 5
 
 
+def test_what_learns_and_what_is_only_kept_are_counted_apart():
+    inputs = keras.Input((8, 8, 3))
+    x = layers.BatchNormalization(name="norm")(layers.Conv2D(5, 3, name="conv")(inputs))
+    x = layers.Dropout(0.5)(layers.Normalization(mean=[0.0] * 5, variance=[1.0] * 5)(x))
+    model = keras.Model(inputs, x)
+    table = ledger.ledger(model)
+    assert tuple(table.loc["norm", ["parameters", "statistics"]]) == (10, 10)
+    assert ledger.totals(table)["statistics"] + ledger.totals(table)["parameters"] == (
+        model.count_params()
+    )
+    model.get_layer("conv").trainable = model.get_layer("norm").trainable = False
+    frozen = ledger.ledger(model)  # what is frozen was learned
+    assert (frozen[["parameters", "statistics"]] == table[["parameters", "statistics"]]).all(
+        axis=None
+    )
+    assert "statistics" not in table._repr_html_()
+
+
 def test_operations_and_sequential_models_are_read_too():
     inputs = keras.Input((8, 8, 3))
     model = keras.Model(inputs, keras.ops.relu(layers.Conv2D(2, 3)(inputs)) + 1.0)
-    assert ledger.totals(model)["parameters"] == model.count_params()
+    assert ledger.totals(model)["parameters"] + ledger.totals(model)["statistics"] == (
+        model.count_params()
+    )
     model = keras.Sequential([keras.Input((8, 8, 3)), layers.Conv2D(2, 3), layers.Flatten()])
     assert ledger.totals(model)["macs"] == 6 * 6 * 2 * 27
 
@@ -159,7 +181,9 @@ def test_vgg16_and_resnet50_as_others_count_them():
     model = keras.applications.ResNet50(weights=None)
     table = ledger.ledger(model)
     assert ledger.totals(table)["macs"] == 3_857_973_248
-    assert ledger.totals(table)["parameters"] == model.count_params() == 25_636_712
+    sums = ledger.totals(table)
+    assert (sums["parameters"], sums["statistics"]) == (25_583_592, 53_120)
+    assert sums["parameters"] + sums["statistics"] == model.count_params()
     assert ledger.totals(table)["activation_bytes"] == sum(
         4 * math.prod(layer.output.shape[1:]) for layer in model.layers
     )

@@ -3,6 +3,7 @@
 import difflib
 import functools
 import linecache
+import re
 import sys
 import types
 from pathlib import Path
@@ -23,8 +24,10 @@ class Cell(NamedTuple):
 
 
 def names() -> list[str]:
-    """Return the names of all chapters, in the order of the course: "2012_alexnet", ..."""
-    return sorted(path.stem for path in paths.CHAPTERS.glob("*.md"))
+    """Return the names of all chapters, in the order of `_toc.yml`; those not in it come last."""
+    contents = re.findall(r"file: chapters/(\w+)", paths.CONTENTS.read_text(encoding="utf-8"))
+    there = sorted(path.stem for path in paths.CHAPTERS.glob("*.md"))
+    return sorted(there, key=lambda name: (contents + there).index(name))
 
 
 def path(name: str) -> Path:
@@ -76,9 +79,17 @@ def chapter(name: str) -> types.ModuleType:
     module.__file__ = str(file)
     module.runs = []
     sys.modules[module.__name__] = module  # so that its classes can be serialised
-    linecache.checkcache(str(file))
+    source = code(file)
+    lines = source.splitlines(keepends=True)
+    linecache.cache[str(file)] = (len(source), None, lines, str(file))  # what tracebacks show
+    exec(compile(source, str(file), "exec"), module.__dict__)
+    return module
+
+
+def code(file: Path) -> str:
+    """Return the cells tagged `model` or `runs` as one text, each on the lines where it stands."""
+    lines = []
     for cell in cells(file):
         if cell.kind == "code" and {"model", "runs"} & set(cell.tags):
-            code = compile("\n" * (cell.line - 1) + cell.source, str(file), "exec")
-            exec(code, module.__dict__)
-    return module
+            lines += [""] * (cell.line - 1 - len(lines)) + cell.source.splitlines()
+    return "\n".join(lines) + "\n"

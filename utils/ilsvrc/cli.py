@@ -95,9 +95,9 @@ def train(chapter, runs, profile, epochs, size, seeds, publish):
 
     lab = Lab(chapter, profile, epochs=epochs, size=size, seeds=seeds)
     for name in runs or lab.runs:
-        record = lab.record(name)
+        record = records.read(lab.publish(name, paths.RESULTS)) if publish else lab.record(name)
         if publish:
-            click.echo(f"{name}: {records.write(record, paths.RESULTS)}")
+            click.echo(f"{name}: {paths.record(chapter, name)}")
         top1 = record["top1"]
         click.echo(f"{name}: top-1 accuracy {top1['mean']:.1%} ({top1['seeds']} seeds)")
 
@@ -105,9 +105,9 @@ def train(chapter, runs, profile, epochs, size, seeds, publish):
 @cli.command()
 def scoreboard():
     """Show the published headline runs."""
-    from ilsvrc import records
+    from ilsvrc import paths, records
 
-    table = records.scoreboard()
+    table = records.scoreboard(paths.RESULTS)
     click.echo(table.to_string(index=False) if len(table) else "No run is published yet.")
 
 

@@ -1,25 +1,21 @@
 """The lab of a chapter: says what will happen, gives data, trains, records and reads records."""
 
-import datetime
 import difflib
 import functools
-import html
 import sys
 import time
+from pathlib import Path
 
 import keras
 import numpy as np
-from IPython.display import HTML, display
 
-from ilsvrc import augment, backend, chapters, ledger, probe, records, training
+from ilsvrc import backend, chapters, ledger, paths, profiles, publishing, records, training
 from ilsvrc.data import Dataset, load
-from ilsvrc.profiles import Plan, Run, profile, settle
+from ilsvrc.profiles import Plan, Run, settle
 
 
 class Lab:
     """A chapter at a profile.
-
-    Showing a lab (as the last line of a cell) draws the box "Before you press Run".
 
     Attributes:
         chapter: The chapter's name.
@@ -30,7 +26,7 @@ class Lab:
     def __init__(
         self,
         chapter,
-        profile_name=None,
+        profile=None,
         *,
         epochs=None,
         seed=None,
@@ -43,7 +39,7 @@ class Lab:
 
         Args:
             chapter: Such as "2012_alexnet".
-            profile_name: "smoke", "laptop" or "gpu"; None: `ILSVRC_PROFILE`, else what fits here.
+            profile: "smoke", "laptop" or "gpu"; None: `ILSVRC_PROFILE`, else what fits here.
             epochs: Overrides the profile's epochs.
             seed: The first seed; None: 0.
             claims: Whether the reader trains the ablations too.
@@ -55,7 +51,8 @@ class Lab:
             ValueError: There is no such chapter or profile; the message lists those that exist.
         """
         chapters.path(chapter)
-        self.chapter, self.profile, self.claims = chapter, profile(profile_name), claims
+        self.chapter, self.claims = chapter, claims
+        self.profile = profiles.profile(profile)
         self._settings = {
             "epochs": epochs,
             "seed": seed,
@@ -130,27 +127,24 @@ class Lab:
         return self._finished[name]
 
     def record(self, name: str) -> records.Record:
-        """Return the record of a run, trained first where it is not yet.
+        """Return the record of a run, trained first where it is not yet."""
+        trained, plan = self._all_seeds(name), self.plan(name)
+        record = publishing.account(plan, self.dataset(plan), self.chapter, trained)
+        return publishing.with_pictures(record, plan, trained[0])
 
-        A headline run is tested on ten views too, as its paper did, and leaves the arrays from
-        which its page is drawn where there is no GPU, no photograph and no weight.
+    def publish(self, name: str, folder: Path) -> Path:
+        """Write the record of a run, trained first where it is not yet, and return its file.
+
+        Before its pictures are made it is written to `folder/unfinished`, so that a picture that
+        fails does not cost the training.
         """
         trained, plan = self._all_seeds(name), self.plan(name)
-        dataset = self.dataset(plan)
-        views = {"1": [records.scores(dataset.y_val, one.probabilities)["top1"] for one in trained]}
-        if plan.run.headline:
-            views["10"] = [self.test(one, "ten") for one in trained]
-        record = records.make(plan, dataset, self.chapter, trained, views)
-        if plan.run.headline:
-            record.arrays.update(probe.look(trained[0]))
-        if plan.run.signature:
-            record.arrays.update(plan.run.signature(trained[0]))
-        if plan.run.keep:
-            record.arrays.update(training.kept_weights(trained[0].model, plan.run.keep))
-        if plan.run.headline and not backend.on_cpu():
-            rates = training.throughput(trained[0], plan.batch)
-            record["cost"].update(records.speed(record, rates))
-        return record
+        record = publishing.account(plan, self.dataset(plan), self.chapter, trained)
+        unfinished = records.write(record, folder / "unfinished")
+        path = records.write(publishing.with_pictures(record, plan, trained[0]), folder)
+        for file in (unfinished, unfinished.with_suffix(".npz")):
+            file.unlink()
+        return path
 
     def test(self, trained: training.Trained, kind: str) -> float:
         """Return top-1 accuracy on the validation images, averaged over test views of a kind.
@@ -159,12 +153,11 @@ class Lab:
             trained: A trained network.
             kind: "centre", "five" or "ten".
         """
-        images, labels = trained.dataset.x_val, trained.dataset.y_val
-        return records.scores(labels, augment.predict_views(trained.net, images, kind))["top1"]
+        return publishing.top1_of_views(trained, kind)
 
     def published(self, name: str) -> records.Record | None:
         """Return the published record of a run, whatever the profile, or None."""
-        return records.published(self.chapter, name)
+        return records.read(paths.record(self.chapter, name))
 
     @property
     def evidence(self) -> dict[str, records.Record | None]:
@@ -193,57 +186,6 @@ class Lab:
             "seconds": images * sums["macs"] / macs_per_second(),
             "bytes": 16 * sums["parameters"] + 3 * plan.batch * sums["activation_bytes"],
         }
-
-    def _repr_html_(self) -> str:
-        plan = self.plan(self.headline)
-        dataset, cost = self.dataset(plan), self.expectation(self.headline)
-        epochs = "epoch" if plan.epochs == 1 else "epochs"
-        rows = {
-            "Profile": f"{self.profile.name}",
-            "Device": f"{backend.device()}, Keras {keras.__version__} on {backend.name()}",
-            "Data": f"{dataset.title}: {len(dataset.x_train):,} training images, "
-            f"{len(dataset.x_val):,} to test on, {len(dataset.class_names)} classes",
-            "Network": f"{plan.network}, {plan.size} x {plan.size} px, {cost['parameters']:,} "
-            f"parameters, {cost['macs'] / 1e6:,.0f} million MACs an image",
-            "Training": f"{plan.epochs} {epochs} in batches of {plan.batch}",
-            "Expect": f"about {duration(cost['seconds'])} and {cost['bytes'] / 2**30:.1f} GiB",
-        }
-        body = "".join(f"<dt>{k}</dt><dd>{html.escape(v)}</dd>" for k, v in rows.items())
-        return f'<div class="ilsvrc-box"><p>Before you press Run</p><dl>{body}</dl></div>'
-
-
-def banner(dataset: Dataset | None, profile_name: str | None = None, trained: bool = False) -> None:
-    """Display what a page was executed on: data set, profile, device, date.
-
-    Args:
-        dataset: What the page works on, or None where it only reads published records.
-        profile_name: As for `Lab`.
-        trained: Whether the page trains a network (the backend is then named).
-    """
-    parts = [dataset.title if dataset else "the published records alone"]
-    parts.append(f"profile {profile(profile_name).name}")
-    if trained:
-        parts.append(f"Keras {keras.__version__} on {backend.name()}")
-    parts += [backend.device(), datetime.date.today().isoformat()]
-    text = f"This page was executed on {html.escape(' · '.join(parts))}."
-    kind = ""
-    if dataset and dataset.standin:
-        kind = " standin"
-        text += (
-            " These photographs are a stand-in to learn on: no accuracy here compares with a "
-            "paper's. With Imagenette (<code>ilsvrc data fetch imagenette2-160</code>) the same "
-            "cells train on ImageNet's pixels."
-        )
-    display(HTML(f'<div class="ilsvrc-banner{kind}">{text}</div>'))
-
-
-def answer(text: str) -> None:
-    """Display a computed answer, folded away until the reader opens it.
-
-    Args:
-        text: HTML.
-    """
-    display(HTML(f"<details><summary>The answer</summary><p>{text}</p></details>"))
 
 
 @functools.cache

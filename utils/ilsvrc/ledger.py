@@ -23,7 +23,7 @@ table.dataframe.ledger td:nth-child(2) {white-space: normal}
 table.dataframe.ledger tbody tr:last-child {font-weight: bold; border-top: 1px solid}
 </style>
 """
-SUMMED = ["parameters", "macs", "activation_bytes"]
+SUMMED = ["parameters", "statistics", "macs", "activation_bytes"]
 
 DENSE_CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
 DEPTHWISE = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
@@ -128,7 +128,7 @@ def ledger(model) -> pd.DataFrame:
     """Return a network's ledger, one row a layer.
 
     Shared layers have a row for each use, and their parameters in the first of them, so that the
-    column's sum is ``model.count_params()``.
+    sum of the columns ``parameters`` and ``statistics`` is ``model.count_params()``.
 
     Args:
         model: a built, flat Keras model with a fixed input size; branches are welcome.
@@ -138,7 +138,8 @@ def ledger(model) -> pd.DataFrame:
 
         - ``kind``: the layer's class,
         - ``output``: its output's shape without the batch, a tuple,
-        - ``parameters``: its weights and biases, moving averages included,
+        - ``parameters``: its weights and biases, those of a frozen layer too,
+        - ``statistics``: numbers that it keeps and does not learn: batch norm's moving averages,
         - ``macs``: multiplications with addition for one image (convolutions and dense layers),
         - ``activation_bytes``: bytes of its output for one image in float32,
         - ``receptive_field``: the side in input pixels of the square that one output can see
@@ -156,11 +157,13 @@ def ledger(model) -> pd.DataFrame:
         before = [uses[i] for i in use.inputs]
         fields.append(_field(use, before, [fields[i] for i in use.inputs]))
         field, stride = fields[-1]
+        learned, kept = _counts(use)
         rows.append(
             {
                 "kind": type(use.layer).__name__,
                 "output": use.shape,
-                "parameters": _parameters(use),
+                "parameters": learned,
+                "statistics": kept,
                 "macs": _macs(use, before),
                 "activation_bytes": FLOAT32 * math.prod(use.shape),
                 "receptive_field": _readable(field),
@@ -202,7 +205,7 @@ def boxes(model, layer: str, places) -> np.ndarray:
 
 
 def totals(model) -> dict[str, int]:
-    """Return a model's (or ledger's) sums: ``parameters``, ``macs`` and ``activation_bytes``."""
+    """Return a model's (or ledger's) sums of `SUMMED`: parameters, statistics, MACs, bytes."""
     table = model if isinstance(model, pd.DataFrame) else ledger(model)
     return {column: int(table[column].sum()) for column in SUMMED}
 
@@ -256,7 +259,10 @@ def stages(model, stages: dict[str, str | list[str]]) -> pd.DataFrame:
 
 
 class Ledger(pd.DataFrame):
-    """A data frame that a notebook shows as a readable table with its sums in the last row."""
+    """A data frame that a notebook shows as a readable table with its sums in the last row.
+
+    The table leaves the column `statistics` out, for the sake of its width.
+    """
 
     @property
     def _constructor(self):
@@ -270,7 +276,7 @@ class Ledger(pd.DataFrame):
             "receptive_field": "receptive field (px)",
             "stride": "stride (px)",
         }
-        shown = pd.DataFrame(self).astype(object)
+        shown = pd.DataFrame(self).drop(columns="statistics", errors="ignore").astype(object)
         sums = [column for column in SUMMED if column in shown]
         if sums and "total" not in shown.index:
             shown.loc["total"] = [shown[c].sum() if c in sums else "" for c in shown.columns]
@@ -321,8 +327,14 @@ def _in_order(ends: list) -> list:
     return order
 
 
-def _parameters(use: Call) -> int:
-    return int(use.layer.count_params()) if use.first and hasattr(use.layer, "count_params") else 0
+def _counts(use: Call) -> tuple[int, int]:
+    """Return how many numbers a layer learns, and how many it keeps beside; none if used before."""
+    if not (use.first and isinstance(use.layer, keras.Layer)):
+        return 0, 0
+    parts = use.layer._flatten_layers()
+    learned = {id(weight) for part in parts for weight in part._trainable_variables}  # frozen, too
+    sizes = [(id(weight) in learned, math.prod(weight.shape)) for weight in use.layer.weights]
+    return sum(n for learns, n in sizes if learns), sum(n for learns, n in sizes if not learns)
 
 
 def _grid(layer, shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -9,7 +9,13 @@ ROOT = (
     Path(__file__).resolve().parents[2]
 )  # the repository: the course is installed in place (pip install -e)
 CHAPTERS = ROOT / "chapters"
+CONTENTS = ROOT / "_toc.yml"  # the order of the course
 RESULTS = ROOT / "results"
+
+
+def record(chapter: str, run: str) -> Path:
+    """Return the place of a published record, whether it is there or not."""
+    return RESULTS / chapter / f"{run}.json"
 
 
 def cache() -> Path:

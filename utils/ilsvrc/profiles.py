@@ -48,8 +48,10 @@ class Run:
         images: Training images at most (None: all), for claims about the data.
         longer: How many times the profile's epochs, so that fewer images make as many steps.
         keep: Prefix of the layers whose weights are published with the record.
-        signature: f(trained) -> {name: array}, what the chapter's own pictures need, published
+        measure: f(trained) -> {name: array}, what the chapter's own pictures need, published
             with the record.
+        probabilities: Whether a claim's record keeps them, and not its answers alone.
+        story: Whether the course's story stands on the run: such runs are trained first.
     """
 
     name: str
@@ -64,7 +66,9 @@ class Run:
     images: int | None = None
     longer: int = 1
     keep: str | None = None
-    signature: Callable | None = None
+    measure: Callable | None = None
+    probabilities: bool = False
+    story: bool = False
 
 
 @dataclass(frozen=True)

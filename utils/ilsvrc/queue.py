@@ -8,20 +8,10 @@ from typing import NamedTuple
 
 import keras
 
-from ilsvrc import chapters, paths, records, training
+from ilsvrc import chapters, keys, paths, records
 from ilsvrc.lab import Lab, duration
 from ilsvrc.profiles import profile as settings
 
-FIRST = [  # the runs that the story stands on
-    ("2012_alexnet", "alexnet"),
-    ("2015_resnet", "resnet"),
-    ("2015_resnet", "plain-18"),
-    ("2015_resnet", "plain-34"),
-    ("2015_resnet", "resnet-18"),
-    ("2015_resnet", "resnet-34"),
-    ("2014_googlenet", "googlenet"),
-]
-STORY = [("2012_alexnet", "baseline"), ("2012_alexnet", "tanh"), *FIRST[2:6]]  # its claims
 ARCHIVE = 15 * 2**20  # bytes of records in one archive, at most
 LEAST = 8  # images a batch is not made smaller than
 
@@ -44,8 +34,9 @@ def jobs(profile: str | None = None) -> list[Job]:
     runs = {(name, run): lab.plan(run) for name, lab in labs.items() for run in lab.runs}
     headlines = [place for place, plan in runs.items() if plan.run.headline]
     claims = [place for place in runs if place not in headlines]
-    wanted = [Job(*place, 1) for place in FIRST if place in runs]
-    wanted += [Job(*place, len(runs[place].seeds)) for place in STORY if place in runs]
+    story = [place for place in (*headlines, *claims) if runs[place].run.story]
+    wanted = [Job(*place, 1) for place in story]
+    wanted += [Job(*place, len(runs[place].seeds)) for place in story if place in claims]
     wanted += [Job(*place, 1) for place in headlines]
     wanted += [Job(*place, len(runs[place].seeds)) for place in claims]
     wanted += [Job(*place, labs[place[0]].profile.seeds) for place in headlines]
@@ -62,12 +53,12 @@ def recorded(job: Job, profile: str | None = None) -> bool:
 
     Where and on which versions it was made does not count, nor a batch that memory made smaller.
     """
-    record = records.published(job.chapter, job.run, shelf(profile))
+    record = records.read(shelf(profile) / job.chapter / f"{job.run}.json")
     if record is None or record["top1"]["seeds"] < job.seeds:
         return False
     lab = Lab(job.chapter, profile, batch=record["recipe"]["batch"])
     plan = lab.plan(job.run)
-    return record["recipe"].get("key") == training.recipe_key(plan, lab.dataset(plan).digest)
+    return record["recipe"].get("key") == keys.recipe(plan, lab.dataset(plan).digest)
 
 
 def expected_seconds(wanted: list[Job], profile: str | None = None) -> list[float]:
@@ -82,8 +73,8 @@ def expected_seconds(wanted: list[Job], profile: str | None = None) -> list[floa
     return found
 
 
-def train(job: Job, profile: str | None = None, say=print) -> records.Record:
-    """Train a job and return its record; where memory runs out, try again with half the batch.
+def train(job: Job, profile: str | None = None, say=print) -> Path:
+    """Train a job and write its record; where memory runs out, try again with half the batch.
 
     Raises:
         MemoryError: Not even a batch of eight images fits.
@@ -92,7 +83,7 @@ def train(job: Job, profile: str | None = None, say=print) -> records.Record:
     while True:
         batch = lab.plan(job.run).batch
         try:
-            return lab.record(job.run)
+            return lab.publish(job.run, shelf(profile))
         except MemoryError:
             if batch // 2 < LEAST:
                 raise
@@ -129,8 +120,7 @@ def run_all(profile: str | None = None, folder: Path | None = None, say=print) -
         say(f"[{place + 1}/{len(wanted)}, about {left} left] {job.chapter} {job.run}")
         began = time.perf_counter()
         try:
-            record = train(job, profile, say)
-            path = records.write(record, shelf(profile))
+            path = train(job, profile, say)
         except Exception as error:
             failed.append(job)
             say(f"  failed, {type(error).__name__}: {error}")
@@ -139,7 +129,7 @@ def run_all(profile: str | None = None, folder: Path | None = None, say=print) -
             if folder:
                 pack(made, shelf(profile), folder)
             spent, done = spent + time.perf_counter() - began, done + expected[place]
-            say(f"  top-1 accuracy {record['top1']['mean']:.1%}: {path}")
+            say(f"  top-1 accuracy {records.read(path)['top1']['mean']:.1%}: {path}")
         keras.utils.clear_session()  # memory that the run held
     say(f"{len(wanted) - len(failed)} runs finished, {len(failed)} failed.")
     for job in failed:

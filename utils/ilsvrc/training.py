@@ -5,18 +5,18 @@ import json
 import os
 import random
 import shutil
+import subprocess
 import sys
 import time
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from types import CodeType, SimpleNamespace
+from types import SimpleNamespace
 
 import keras
 import numpy as np
 from tqdm import tqdm
 
-from ilsvrc import augment, backend, paths, records
+from ilsvrc import augment, backend, keys, paths
 from ilsvrc.data import Dataset
 from ilsvrc.profiles import Plan
 
@@ -36,7 +36,7 @@ class Trained:
         probabilities: Of the validation images, (images, classes), float32, in their order.
         seconds: Time spent in training, over all sittings.
         dataset: What it was trained and tested on.
-        commit: The course's commit when the training began (see `records.commit`).
+        commit: The course's commit when the training began (see `commit`).
     """
 
     model: keras.Model
@@ -163,7 +163,7 @@ class Keeper(keras.callbacks.Callback):
     def __init__(self, folder: Path, seed: int, batches: Batches, model: keras.Model):
         super().__init__()
         self.folder, self.seed, self.batches, self.inner = folder, seed, batches, model
-        self.history, self.filters, self.seconds, self.commit = {}, {}, 0.0, records.commit()
+        self.history, self.filters, self.seconds, self.commit = {}, {}, 0.0, commit()
         self.saved = self.saving = 0.0  # when it was last saved, and how long that took, in s
 
     def on_train_begin(self, logs=None):
@@ -275,6 +275,20 @@ def _build_for_training(net: keras.Model, batches: Batches) -> None:
     net.reset_metrics()
 
 
+def commit() -> str | None:
+    """Return the course's commit, with "+" where files were changed since, or None outside git."""
+    git = ["git", "-C", str(paths.ROOT)]
+    try:
+        head = subprocess.run(
+            [*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True
+        )
+        status = [*git, "status", "--porcelain", "--", "utils", "chapters"]
+        changed = subprocess.run(status, capture_output=True, text=True)
+    except OSError:
+        return None
+    return head.stdout.strip() + ("+" if changed.stdout.strip() else "") or None
+
+
 def build(plan: Plan, classes: int) -> keras.Model:
     """Build a plan's network for training.
 
@@ -299,75 +313,11 @@ def build(plan: Plan, classes: int) -> keras.Model:
     return model
 
 
-def _code(thing, module: str, seen: set):
-    """Yield what a value or function is and does, as strings that are the same in every process.
-
-    A function of the chapter's module is its code, its defaults and all that it uses of that
-    module; anything else that is callable is its name.
-    """
-    if isinstance(thing, partial):
-        yield from _code(thing.func, module, seen)
-        for value in (*thing.args, *(x for item in sorted(thing.keywords.items()) for x in item)):
-            yield from _code(value, module, seen)
-    elif not callable(thing):
-        yield repr(thing)
-    elif thing.__module__ != module or not hasattr(thing, "__qualname__"):
-        yield f"{thing.__module__}.{getattr(thing, '__qualname__', type(thing).__qualname__)}"
-    elif thing not in seen:
-        seen.add(thing)
-        if isinstance(thing, type):
-            for member in vars(thing).values():
-                if callable(member):
-                    yield from _code(member, module, seen)
-        else:
-            yield from _function(thing, module, seen)
-
-
-def _function(function, module: str, seen: set):
-    """Yield a function's code, its defaults, and what it uses of its module."""
-    for value in (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()):
-        yield from _code(value, module, seen)
-    nested = [function.__code__]
-    while nested:
-        code = nested.pop()
-        nested += [c for c in code.co_consts if isinstance(c, CodeType)]
-        plain = [
-            sorted(map(repr, c)) if isinstance(c, frozenset) else repr(c)
-            for c in code.co_consts
-            if not isinstance(c, CodeType)
-        ]
-        yield repr((code.co_code, code.co_names, plain))
-        for name in code.co_names:
-            used = function.__globals__.get(name)
-            if callable(used) and getattr(used, "__module__", None) == module:
-                yield from _code(used, module, seen)
-
-
-def recipe_key(plan: Plan, digest: str) -> str:
-    """Return a short name for what is trained and how, on data of a digest, whatever the machine.
-
-    A comment or a line that moves changes nothing; a learning rate, a layer, or a helper of the
-    builder does. The same run has the same key in its notebook and from the command line.
-    """
-    parts = [repr((plan.size, plan.images, plan.epochs, plan.batch, digest))]
-    for function in (plan.build, plan.run.fit):
-        parts += _code(function, getattr(function, "func", function).__module__, set())
-    return _short_hash(parts)
-
-
-def key(plan: Plan, digest: str) -> str:
-    """Return a short name for all that a run's outcome depends on, for its folder in the cache."""
-    machine = repr((backend.versions(), backend.device()))
-    return _short_hash([recipe_key(plan, digest), machine])
-
-
-def _short_hash(parts: list[str]) -> str:
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
-
-
 def folder(plan: Plan, dataset, chapter: str, seed: int) -> Path:
-    """Return where a run's state is kept in the user's cache."""
-    return paths.cache() / "runs" / chapter / plan.run.name / f"{key(plan, dataset.digest)}-{seed}"
+    """Return where a run's state is kept in the user's cache: by recipe, machine and seed."""
+    machine = hashlib.sha256(repr((backend.versions(), backend.device())).encode()).hexdigest()[:8]
+    name = f"{keys.recipe(plan, dataset.digest)}-{machine}-{seed}"
+    return paths.cache() / "runs" / chapter / plan.run.name / name
 
 
 def train(plan: Plan, dataset, chapter: str, seed: int) -> Trained:
@@ -414,79 +364,17 @@ def train(plan: Plan, dataset, chapter: str, seed: int) -> Trained:
     )
 
 
-class _Same(keras.utils.PyDataset):
-    """One batch, over and over."""
-
-    def __init__(self, batch, steps):
-        super().__init__()
-        self.batch, self.steps = batch, steps
-
-    def __len__(self):
-        return self.steps
-
-    def __getitem__(self, index):
-        return self.batch
-
-
-def throughput(trained: Trained, batch: int, steps: int = 60) -> dict[str, float]:
-    """Measure how fast a trained network goes on training; its weights are put back afterwards.
+def few_steps(model: keras.Model, images: np.ndarray, labels: np.ndarray, steps=20) -> list[float]:
+    """Show a compiled model the same images again and again; return its loss before each step.
 
     Args:
-        trained: Its `net` is compiled.
-        batch: Images a step, as it was trained with.
-        steps: How many are timed.
-
-    Returns:
-        "real": images a second with batches of the data set; "synthetic": with one batch over and
-        over, which has to be fetched from nowhere. Measured in turn, the better of two rounds.
+        model: On inputs like `images`, compiled.
+        images: (n, ...) prepared for the model.
+        labels: (n,) of integers.
+        steps: How many.
     """
-    net, weights = trained.net, trained.net.get_weights()
-    real = feed(trained.dataset, batch, len(trained.model.outputs)).train
-    images, labels = real[0]
-    sources = {"real": real, "synthetic": _Same((*backend.near(images), labels), steps)}
-    best = dict.fromkeys(sources, 0.0)
-    for _ in range(2):
-        for name, source in sources.items():
-            epochs = -(-steps // len(source))
-            began = time.perf_counter()
-            net.fit(source, epochs=epochs, verbose=0)
-            seen = epochs * len(source) * batch
-            best[name] = max(best[name], seen / (time.perf_counter() - began))
-    net.set_weights(weights)
-    return best
-
-
-def kept_weights(model: keras.Model, prefix: str) -> dict[str, np.ndarray]:
-    """Return the weights of the layers whose name begins with a prefix, in half precision.
-
-    Returns:
-        "weights/<layer>/<weight>" -> array, float16.
-    """
-    return {
-        f"weights/{layer.name}/{weight.name}": np.asarray(
-            keras.ops.convert_to_numpy(weight), "float16"
-        )
-        for layer in model.layers
-        if layer.name.startswith(prefix)
-        for weight in layer.weights
-    }
-
-
-def restore_weights(model: keras.Model, arrays: dict[str, np.ndarray]) -> None:
-    """Set the weights that a record kept (see `kept_weights`); all others stay as they are.
-
-    Raises:
-        ValueError: A kept weight has no place in the model, or another shape there.
-    """
-    for name, value in arrays.items():
-        if not name.startswith("weights/"):
-            continue
-        _, layer, weight = name.split("/")
-        places = [w for one in model.layers if one.name == layer for w in one.weights]
-        fit = [w for w in places if w.name == weight and w.shape == value.shape]
-        if not fit:
-            raise ValueError(
-                f"{model.name!r} has no weight {weight!r} of shape {value.shape} in a layer "
-                f"{layer!r}. Build the network that the record names."
-            )
-        fit[0].assign(value.astype("float32"))
+    losses = []
+    for _ in range(steps):
+        model.reset_metrics()  # else Keras returns the mean so far
+        losses.append(float(model.train_on_batch(images, labels)))
+    return losses

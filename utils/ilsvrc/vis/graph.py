@@ -479,6 +479,5 @@ def _described(model, title: str, drawing: dict) -> str:
     for box, name, shape in drawing["rows"]:
         what = ", ".join(text for text, _ in box.lines)
         steps.append(f"{name}: {what}, {_shape(shape)}" if name else f"{what}, {_shape(shape)}")
-    return f"{title}, {model.count_params():,} parameters, from input to output: " + "; ".join(
-        steps
-    )
+    count = ledger.totals(model)["parameters"]
+    return f"{title}, {count:,} parameters, from input to output: " + "; ".join(steps)

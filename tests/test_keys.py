@@ -1,0 +1,143 @@
+"""A recipe's key follows what is trained, and nothing else."""
+
+import json
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from functools import partial
+
+import keras
+import numpy as np
+import pytest
+
+import ilsvrc
+from ilsvrc import chapters, keys, paths, profiles, publishing, records
+
+NETWORKS = [name for name in chapters.names() if name[0].isdigit()]
+
+
+def keys_of(module):
+    """Return the key of each of a chapter's runs, at the laptop profile."""
+    plans = {run.name: profiles.settle(run, profiles.PROFILES["laptop"]) for run in module.runs}
+    return {name: keys.recipe(plan, "digest") for name, plan in plans.items()}
+
+
+def changed(module, planted):
+    """Return the runs whose keys differ."""
+    before, after = keys_of(module), keys_of(planted)
+    assert set(before) == set(after)
+    return {name for name in before if before[name] != after[name]}
+
+
+# A table, a constant or a helper's default that a network or its training uses, and another value.
+CHANGES = {
+    "2012_alexnet": [
+        ("grey_levels = 58", "grey_levels = 57"),
+        ("crops=True, colours=True", "crops=True, colours=False"),
+        ("k=2.0, n=5", "k=2.0, n=7"),
+    ],
+    "2013_zfnet": [("grey_levels = 58", "grey_levels = 57"), ("rate=1e-3", "rate=2e-3")],
+    "2014_vgg": [("grey_levels = 58", "grey_levels = 57"), ('"A": ["3"', '"A": ["33"')],
+    "2014_googlenet": [('3a": (64, 96', '3a": (64, 80'), ("area=0.5", "area=0.4")],
+    "2015_inception_v3": [("epsilon=0.1", "epsilon=0.2")],
+    "2015_resnet": [("18: (2, 2, 2, 2)", "18: (2, 2, 2, 1)"), ("rate=0.05", "rate=0.04")],
+    "2016_resnet_v2": [],
+}
+
+
+@pytest.mark.graph
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_changed_table_constant_or_default_is_another_recipe(name, planted):
+    module = chapters.chapter(name)
+    for right, wrong in CHANGES[name]:
+        assert changed(module, planted(name, right, wrong)), (right, wrong)
+
+
+@pytest.mark.graph
+@pytest.mark.parametrize("name", NETWORKS)
+def test_comments_and_docstrings_are_no_recipe(name, planted):
+    module = chapters.chapter(name)
+    other = planted(name, ':\n    """', ':\n    # a remark\n    """Other words. ')
+    assert not changed(module, other)
+
+
+@pytest.mark.graph
+def test_a_renamed_local_is_the_same_recipe(planted):
+    module = chapters.chapter("2012_alexnet")
+    source = chapters.code(chapters.path("2012_alexnet"))
+    body = re.search(r"def fit\(.*?\n\n", source, re.DOTALL)[0].rstrip()
+    for old, new in [("seen", "before"), ("steps", "count"), ("net", "whole")]:
+        other = re.sub(rf"(?<![\w.\"]){old}\b(?!=[^=\s])", new, body)
+        assert other != body
+        assert not changed(module, planted("2012_alexnet", body, other)), old
+
+
+def plan(build, fit=None):
+    run = profiles.Run("one", build, fit or (lambda model, data, epochs, callbacks: None))
+    return profiles.settle(run, profiles.PROFILES["gpu"])
+
+
+TABLE = {"a": [1, 2, np.arange(3)]}
+
+
+def tabled(input_shape=(8, 8, 3), classes=10, logits=False):
+    return TABLE["a"]
+
+
+def test_data_is_followed_wherever_it_stands(monkeypatch):
+    monkeypatch.setattr(tabled, "__module__", "__main__")  # as in a notebook
+    before = keys.recipe(plan(tabled), "d")
+    monkeypatch.setitem(TABLE, "a", [1, 2, np.arange(3) + 1])
+    assert keys.recipe(plan(tabled), "d") != before
+
+
+def test_lambdas_closures_and_keras_objects_are_told_apart(monkeypatch):
+    def closing(width):
+        def build(input_shape=(8, 8, 3), classes=10, logits=False):
+            return width
+
+        build.__module__ = "__main__"
+        return build
+
+    assert keys.recipe(plan(closing(1)), "d") != keys.recipe(plan(closing(2)), "d")
+    one, two = (lambda **_: 1), (lambda **_: 2)
+    for function in (one, two):
+        function.__module__ = "__main__"
+    assert keys.recipe(plan(one), "d") != keys.recipe(plan(two), "d")
+    given = partial(one, start=keras.initializers.RandomNormal(0, 0.01))
+    other = partial(one, start=keras.initializers.RandomNormal(0, 0.02))
+    assert keys.recipe(plan(given), "d") == keys.recipe(plan(given), "d")
+    assert keys.recipe(plan(given), "d") != keys.recipe(plan(other), "d")
+
+
+def test_what_has_no_lasting_description_is_refused():
+    with pytest.raises(ValueError, match="plain data"):
+        keys.recipe(plan(partial(ilsvrc.chapter("2012_alexnet").alexnet, width=object())), "d")
+
+
+def test_size_epochs_batch_and_data_count():
+    base = profiles.settle(chapters.chapter("2012_alexnet").runs[0], profiles.PROFILES["laptop"])
+    others = [replace(base, epochs=2), replace(base, size=99), replace(base, batch=7)]
+    found = {keys.recipe(one, "d") for one in [base, *others]} | {keys.recipe(base, "other")}
+    assert len(found) == 5
+
+
+@pytest.mark.slow
+def test_keys_are_the_same_in_another_process_and_backend():
+    code = (
+        "import json, test_keys; from ilsvrc import chapters; "
+        "print(json.dumps(test_keys.keys_of(chapters.chapter('2014_vgg'))))"
+    )
+    out = subprocess.run(
+        [sys.executable, "-c", code], cwd=paths.ROOT / "tests", capture_output=True, text=True
+    )
+    assert json.loads(out.stdout.splitlines()[-1]) == keys_of(chapters.chapter("2014_vgg"))
+
+
+@pytest.mark.parametrize("chapter", NETWORKS)
+def test_published_records_are_of_the_present_recipes(chapter):
+    """On every Python and backend; see `publishing.migrate` for a chapter that was rewritten."""
+    for path in sorted((paths.RESULTS / chapter).glob("*.json")):
+        record = records.read(path)
+        assert publishing.present_key(record) == record["recipe"]["key"], path.stem

@@ -1,0 +1,331 @@
+"""What every chapter shows in the same way: banner, record, claims, mistakes, a photograph.
+
+The functions display HTML or return what a notebook draws. They know a chapter by its lab.
+"""
+
+import base64
+import datetime
+import html
+import io
+from pathlib import Path
+from typing import NamedTuple
+
+import keras
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from IPython.display import HTML, Markdown, display
+
+from ilsvrc import backend, data, facts, profiles, records, vis
+from ilsvrc.data.photographs import PHOTOGRAPHS
+from ilsvrc.lab import Lab, duration
+from ilsvrc.vis import style
+
+
+class Claim(NamedTuple):
+    """A claim of a paper, tested by two runs of a chapter.
+
+    Attributes:
+        says: The claim, as a row of the table.
+        one: The run that should do better.
+        other: The run it is set against.
+        paper: By how many points of top-1 accuracy the paper found it better, where it says so.
+        training: Whether the claim is about training error, as degradation is.
+    """
+
+    says: str
+    one: str
+    other: str
+    paper: float | None = None
+    training: bool = False
+
+
+# Where and what
+
+
+def banner(where: Lab | data.Dataset | None, profile: str | None = None) -> None:
+    """Display what a page was executed on: data set, profile, backend, device, date.
+
+    Args:
+        where: The lab of a page that trains, the data set of one that does not, or None where a
+            page only reads published records.
+        profile: As for `Lab`; a lab knows its own.
+    """
+    lab = where if isinstance(where, Lab) else None
+    dataset = lab.data if lab else where
+    parts = [dataset.title if dataset else "the published records alone"]
+    parts.append(f"profile {lab.profile.name if lab else profiles.profile(profile).name}")
+    parts += [f"Keras {keras.__version__} on {backend.name()}"] if lab else []
+    parts += [backend.device(), datetime.date.today().isoformat()]
+    text = f"This page was executed on {html.escape(' · '.join(parts))}."
+    standin = dataset is not None and dataset.standin
+    if standin:
+        text += (
+            " What it trains itself learns on a stand-in: ten photographs. A sample is a crop, its "
+            "class is the photograph it comes from, and training and test are crops of the same "
+            "ten. So its accuracy compares with nothing. With Imagenette (<code>ilsvrc data fetch "
+            "imagenette2-160</code>) the same cells train on ImageNet's photographs."
+        )
+    display(HTML(f'<div class="ilsvrc-banner{" standin" * standin}">{text}</div>'))
+
+
+def before_you_run(lab: Lab, run: str | None = None) -> None:
+    """Display what a run of this page will do, and how long it will take, before it is run.
+
+    Args:
+        lab: The page's lab.
+        run: One of the chapter's runs; None: the headline.
+    """
+    name = run or lab.headline
+    plan, cost = lab.plan(name), lab.expectation(name)
+    dataset = lab.dataset(plan)
+    rows = {
+        "Profile": lab.profile.name,
+        "Device": f"{backend.device()}, Keras {keras.__version__} on {backend.name()}",
+        "Data": f"{dataset.title}: {len(dataset.x_train):,} training images, "
+        f"{len(dataset.x_val):,} to test on, {len(dataset.class_names)} classes",
+        "Network": f"{plan.network}, {plan.size} x {plan.size} px, {cost['parameters']:,} "
+        f"parameters, {cost['macs'] / 1e6:,.0f} million MACs an image",
+        "Training": f"{_epochs(plan.epochs)} in batches of {plan.batch}",
+        "Expect": f"about {duration(cost['seconds'])} and {cost['bytes'] / 2**30:.1f} GiB",
+    }
+    body = "".join(f"<dt>{k}</dt><dd>{html.escape(v)}</dd>" for k, v in rows.items())
+    display(HTML(f'<div class="ilsvrc-box"><p>Before you press Run</p><dl>{body}</dl></div>'))
+
+
+def _epochs(count: int) -> str:
+    return "1 epoch" if count == 1 else f"{count} epochs"
+
+
+# The published run
+
+
+def published(record: records.Record) -> Markdown:
+    """Return the sentence that leads a page: which network, on what, how long, how good."""
+    f = record.facts
+    squashed = ", squashed" if f["data"]["squashed"] and "squash" not in f["data"]["title"] else ""
+    seeds = "" if f["top1"]["seeds"] == 1 else f" (mean of {f['top1']['seeds']} seeds)"
+    views = f["views"]
+    ten = f", **{views['10']:.1%}** averaged over ten" if "10" in views else ""
+    return Markdown(
+        f"**The published run** is `{f['network']['name']}`, {f['network']['parameters']:,} "
+        f"parameters, trained on {f['data']['title']}{squashed} at {f['data']['size']} px for "
+        f"{_epochs(f['recipe']['epochs'])} ({duration(f['cost']['seconds'])} on "
+        f"{f['device']['name']}, {f['backend']['name']}, {f['date']}). On the "
+        f"{f['data']['val']:,} validation images its top-1 accuracy is "
+        f"**{f['top1']['mean']:.1%}** from one view{ten}{seeds}."
+    )
+
+
+def which(lab: Lab, claims: str | None = None):
+    """Return the small table that tells a chapter's runs apart, a pandas Styler.
+
+    Args:
+        lab: The page's lab.
+        claims: A run that stands for those that test the claims; None: the chapter has none.
+    """
+    record, plan = lab.published(lab.headline), lab.plan(lab.headline)
+    dataset = lab.dataset(plan)
+    paper = {
+        "which": "the paper's",
+        "network": plan.run.build().name,
+        "parameters": record["network"]["paper_parameters"],
+        "images": "ImageNet",
+        "px": plan.run.size,
+    }
+    own = {
+        "which": "this page's own",
+        "network": plan.network,
+        "parameters": lab.expectation(lab.headline)["parameters"],
+        "images": dataset.title,
+        "px": plan.size,
+        "epochs": plan.epochs,
+        "seeds": len(plan.seeds),
+        "where": f"here, {backend.name()}",
+    }
+    rows = [paper, _row("the published run", record)]
+    if claims and lab.published(claims):
+        rows.append(_row("the claims' runs", lab.published(claims)))
+    table = pd.DataFrame([*rows, own]).astype(object).where(lambda t: t.notna(), "")
+    return table.style.format({"parameters": "{:,}"}).hide()
+
+
+def _row(which: str, record: records.Record) -> dict:
+    f = record.facts
+    return {
+        "which": which,
+        "network": f["network"]["name"],
+        "parameters": f["network"]["parameters"],
+        "images": f["data"]["title"],
+        "px": f["data"]["size"],
+        "epochs": f["recipe"]["epochs"],
+        "seeds": f["top1"]["seeds"],
+        "where": f"{f['device']['name']}, {f['backend']['name']}",
+    }
+
+
+# Claims
+
+
+def verdicts(evidence: dict, claims: list[Claim]) -> pd.DataFrame:
+    """Return a chapter's claims with what their runs say, those that have both runs.
+
+    Args:
+        evidence: `Lab.evidence`: run -> record or None.
+        claims: The chapter's claims.
+
+    Returns:
+        One row a claim: "claim", "paper (points)" where a paper says so, and the columns of
+        `records.verdict`, of validation images or, for claims about it, of training.
+    """
+    rows = []
+    for claim in claims:
+        one, other = evidence.get(claim.one), evidence.get(claim.other)
+        if one and other:
+            compare = records.compare_training if claim.training else records.compare
+            measured = "training" if claim.training else "validation"
+            row = {"claim": claim.says, "measured in": measured, "paper (points)": claim.paper}
+            rows.append(row | compare(one, other))
+    table = pd.DataFrame(rows)
+    if len(table) and table["paper (points)"].isna().all():
+        table = table.drop(columns="paper (points)")
+    if len(table) and table["measured in"].nunique() == 1:
+        table = table.drop(columns="measured in")
+    return table
+
+
+def claims_table(lab: Lab, claims: list[Claim]) -> None:
+    """Display a chapter's claims with their verdicts, their runs, and which are missing."""
+    evidence = lab.evidence
+    table = verdicts(evidence, claims)
+    if len(table):
+        display(table.style.format(precision=1, na_rep="–").hide())
+    used = [evidence[name] for claim in claims for name in (claim.one, claim.other)]
+    there = [record for record in used if record]
+    kinds = {(r["data"]["title"], r["data"]["size"], r["recipe"]["epochs"]) for r in there}
+    text = "; ".join(
+        f"{title} at {size} px, {_epochs(epochs)}" for title, size, epochs in sorted(kinds)
+    )
+    missing = sorted({n for c in claims for n in (c.one, c.other) if not evidence[n]})
+    more = f" Without a record as yet: {', '.join(missing)}." if missing else ""
+    display(Markdown(f"Data and length of the runs: {text}.{more}" if text else more))
+
+
+# Questions and answers
+
+
+def answer(text: str, figure=None, title: str = "The answer") -> None:
+    """Display a computed answer, folded away until the reader opens it.
+
+    Args:
+        text: HTML.
+        figure: A Matplotlib figure that belongs to it.
+        title: What to click on.
+    """
+    picture = f'<img alt="{html.escape(title)}" src="{_png(figure)}">' if figure else ""
+    display(HTML(f"<details><summary>{title}</summary><p>{text}</p>{picture}</details>"))
+
+
+def _png(figure) -> str:
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=110, bbox_inches="tight")
+    plt.close(figure)
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+def photograph(lab: Lab, trained, file: str | Path | None = None, best: int = 3) -> None:
+    """Print what networks make of a photograph: the page's own, and for the temple the published.
+
+    Args:
+        lab: The page's lab.
+        trained: The `training.Trained` of the page's own run.
+        file: A photograph of the reader's; None: the temple that every chapter shows.
+        best: How many answers are printed.
+
+    Raises:
+        ValueError: There is no such file, or it is no picture; the message says which.
+    """
+    image = data.square(_opened(file), trained.net.input_shape[1])
+    logits = trained.model.predict(trained.prepare(image[None]), verbose=0)
+    logits = logits[0] if isinstance(logits, list) else logits
+    odds = keras.ops.convert_to_numpy(keras.ops.softmax(logits))[0]
+    record = lab.published(lab.headline)
+    told = {"this page's network": (odds, trained.dataset.class_names)}
+    if file is None:
+        names = record["data"]["class_names"]
+        told["the published network"] = record.arrays["probe/probabilities"].astype(float), names
+    elif trained.dataset.standin:
+        print(
+            "(The page's network knows ten photographs and nothing else; train it on Imagenette.)"
+        )
+    for who, (odds, names) in told.items():
+        print(f"{file or 'the temple'}, says {who}:")
+        for i in np.argsort(-odds)[:best]:
+            print(f"{odds[i]:8.1%}  {names[i]}")
+
+
+def _opened(file):
+    from PIL import Image, UnidentifiedImageError
+
+    if file is None:
+        return data.open_photograph("temple")
+    try:
+        return Image.open(file)
+    except FileNotFoundError as error:
+        raise ValueError(
+            f"There is no file {str(file)!r} here. Upload your photograph beside this notebook, or "
+            "give its whole path."
+        ) from error
+    except UnidentifiedImageError as error:
+        raise ValueError(f"{str(file)!r} is no picture that Pillow can read.") from error
+
+
+def mistakes(lab: Lab, trained):
+    """Return a figure of a network's confident answers where they teach something.
+
+    On real photographs these are the most confident mistakes of the page's own run. On the
+    stand-in, where a mistake is a crop of one sky taken for another, it is what the published
+    network says of the ten open photographs, which it has never seen.
+
+    Args:
+        lab: The page's lab.
+        trained: The `training.Trained` of the page's own run.
+    """
+    dataset, record = trained.dataset, lab.published(lab.headline)
+    if not dataset.standin:
+        names = dataset.class_names
+        return vis.mistakes(dataset.x_val, dataset.y_val, trained.probabilities, names)
+    return strangers(record)
+
+
+@plt.rc_context(style.STYLE)
+def strangers(record: records.Record):
+    """Return a figure of what a published network says of the ten open photographs."""
+    names, odds = record["data"]["class_names"], record.arrays["strangers"].astype(float)
+    figure, panels = style.subplots(2, 5, 3.6)
+    for axes, one, row in zip(panels.flat, PHOTOGRAPHS, odds, strict=True):
+        axes.imshow(data.square(data.open_photograph(one.name), 128))
+        axes.set_title(f"{one.name}:\n{names[row.argmax()]}, {row.max():.0%}", fontsize=8)
+        axes.set_axis_off()
+    return figure
+
+
+# The end of a chapter
+
+
+@plt.rc_context(style.STYLE)
+def challenge(year: int):
+    """Return a figure of the winners' errors from 2010 to a chapter's year, that year in colour.
+
+    Args:
+        year: Of the chapter's network.
+    """
+    table = facts.challenge()
+    won = (table["rank"] == 1) & ~table.outside_data & (table.year <= year)
+    winners = table[won].set_index("year").sort_index()
+    figure, axes = style.subplots(1, 1, 2.4)
+    colours = ["#D55E00" if y == year else "#9aa5b1" for y in winners.index]
+    bars = axes.bar(winners.index.astype(str), winners.top5_error, color=colours)
+    axes.bar_label(bars, [f"{error:.1f} %" for error in winners.top5_error], fontsize=8)
+    axes.set(ylabel="top-5 error (%)", ylim=(0, 1.15 * winners.top5_error.max()))
+    return figure
