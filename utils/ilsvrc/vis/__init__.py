@@ -21,7 +21,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "deconv": ["contrast", "deconvnet", "guided_backprop"],
         "features": ["feature_ablation", "feature_visualisation", "gallery"],
         "gradients": ["gradient_norms"],
-        "graph": ["diagram"],
+        "graph": ["diagram", "diagrams"],
         "maps": ["activation_maps", "activations"],
         "results": ["confusion", "curves", "mistakes"],
         "slider": ["filter_slider"],

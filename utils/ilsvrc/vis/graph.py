@@ -102,6 +102,24 @@ def diagram(model) -> HTML:
     return HTML(_svg(model, boxes, sections, sides))
 
 
+def diagrams(networks: dict) -> HTML:
+    """Draw several networks side by side, or one below the other where there is no room.
+
+    Args:
+        networks: {title: model}, each as `diagram` takes it.
+
+    Returns:
+        As `diagram` does.
+    """
+    parts = [
+        f'<div style="flex:1 1 19rem;min-width:0"><p><b>{html.escape(title)}</b></p>'
+        f"{diagram(model).data}</div>"
+        for title, model in networks.items()
+    ]
+    style = "display:flex;flex-wrap:wrap;gap:1rem;align-items:flex-start"
+    return HTML(f'<div style="{style}">{"".join(parts)}</div>')
+
+
 # From layers to boxes
 
 
