@@ -157,10 +157,19 @@ def test_filters_share_one_symmetric_scale():
 def test_filters_each_on_its_own():
     kernel = np.zeros((3, 3, 3, 2))
     kernel[..., 0], kernel[..., 1] = 0.5, -1
-    shared, own = (image_of(ax) for ax in vis.filters(kernel, each=True).axes)
+    shared, own = (image_of(vis.filters(kernel, each=each).axes[0]) for each in (False, True))
     np.testing.assert_allclose(shared[0, 0], 0.75)
     np.testing.assert_allclose(own[0, 0], 1)
     np.testing.assert_allclose(own[0, 4], 0)
+
+
+def test_filters_that_were_only_scaled_remember_their_start():
+    rng = np.random.default_rng(0)
+    start, other = rng.normal(size=(2, 11, 11, 3, 8))
+    np.testing.assert_allclose(vis.filter_memory(start, 3 * start + 1), 1)
+    assert np.abs(np.median(vis.filter_memory(start, other))) < 0.05
+    mixed = vis.filter_memory(start, start + other)
+    np.testing.assert_allclose(mixed, 0.5**0.5, atol=0.1)
 
 
 def test_filters_of_two_towers_are_apart():

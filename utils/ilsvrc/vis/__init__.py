@@ -34,6 +34,12 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "strongest_units",
             "top_patches",
         ],
-        "weights": ["filter_colour", "filter_smoothness", "filters", "filters_over_epochs"],
+        "weights": [
+            "filter_colour",
+            "filter_memory",
+            "filter_smoothness",
+            "filters",
+            "filters_over_epochs",
+        ],
     },
 )

@@ -17,8 +17,8 @@ def filters(kernel, columns=16, each=False, groups=1):
     Args:
         kernel: (height, width, 3 or 1, n) weights.
         columns: filters in a row.
-        each: draw them a second time, each scaled by its own largest weight, which brings out the
-            shape of weak filters and makes noise look strong.
+        each: scale each filter by its own largest weight, which brings out the shape of weak
+            filters and makes noise look strong.
         groups: draw the halves (or more parts) of the layer apart: with 2, AlexNet's towers.
 
     Returns:
@@ -31,12 +31,9 @@ def filters(kernel, columns=16, each=False, groups=1):
     n = kernel.shape[-1]
     if n % groups:
         raise ValueError(f"{n} filters cannot be parted into {groups} groups of the same size.")
-    scales = {"one scale for all": pictures(kernel)}
-    if each:
-        scales["each on its own scale"] = pictures(kernel, each=True)
+    drawn = pictures(kernel, each=each)
     parts = [
-        (style.mosaic(part, columns), " · ".join(filter(None, [tower, title if each else ""])))
-        for title, drawn in scales.items()
+        (style.mosaic(part, columns), tower)
         for part, tower in zip(np.split(drawn, groups), _towers(groups), strict=True)
     ]
     tall, wide = max(m.shape[0] for m, _ in parts), max(m.shape[1] for m, _ in parts)
@@ -130,6 +127,23 @@ def filter_smoothness(kernel) -> np.ndarray:
     down = correlation(kernel[1:], kernel[:-1])
     along = correlation(kernel[:, 1:], kernel[:, :-1])
     return (down + along) / 2
+
+
+def filter_memory(start, kernel) -> np.ndarray:
+    """Return how much each filter still looks like its own start.
+
+    Args:
+        start: (height, width, channels, n) weights before training.
+        kernel: the same layer's after it.
+
+    Returns:
+        (n,) correlation coefficients of a filter's weights with its start's: 1 where training only
+        scaled them, about 0 where nothing of the start is left.
+    """
+    one, other = (np.asarray(k, "float64").reshape(-1, k.shape[-1]) for k in (start, kernel))
+    one, other = one - one.mean(0), other - other.mean(0)
+    norms = np.linalg.norm(one, axis=0) * np.linalg.norm(other, axis=0)
+    return (one * other).sum(0) / np.maximum(norms, 1e-30)
 
 
 def by_epoch(kernels) -> dict[int, np.ndarray]:
