@@ -146,7 +146,7 @@ def which(lab: Lab, claims: str | None = None):
     rows = [paper, _row("the published run", record)]
     if claims and lab.published(claims):
         rows.append(_row("the claims' runs", lab.published(claims)))
-    table = pd.DataFrame([*rows, own]).astype(object).where(lambda t: t.notna(), "")
+    table = pd.DataFrame([*rows, own], dtype=object).where(lambda t: t.notna(), "")
     return table.style.format({"parameters": "{:,}"}).hide()
 
 
@@ -202,13 +202,12 @@ def claims_table(lab: Lab, claims: list[Claim]) -> None:
         display(table.style.format(precision=1, na_rep="–").hide())
     used = [evidence[name] for claim in claims for name in (claim.one, claim.other)]
     there = [record for record in used if record]
-    kinds = {(r["data"]["title"], r["data"]["size"], r["recipe"]["epochs"]) for r in there}
-    text = "; ".join(
-        f"{title} at {size} px, {_epochs(epochs)}" for title, size, epochs in sorted(kinds)
-    )
+    lengths = sorted({r["recipe"]["epochs"] for r in there})
+    kinds = {f"{r['data']['title']} at {r['data']['size']} px" for r in there}
+    text = f"{'; '.join(sorted(kinds))}; {', '.join(map(str, lengths))} epochs" if there else ""
     missing = sorted({n for c in claims for n in (c.one, c.other) if not evidence[n]})
     more = f" Without a record as yet: {', '.join(missing)}." if missing else ""
-    display(Markdown(f"Data and length of the runs: {text}.{more}" if text else more))
+    display(Markdown(f"Data and length of the claims' runs: {text}.{more}" if text else more))
 
 
 # Questions and answers

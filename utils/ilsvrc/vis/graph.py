@@ -161,7 +161,12 @@ def _kind(layer) -> str:
 
 def _follows(use) -> bool:
     """Tell whether a layer goes into the box of the one before it."""
-    return len(use.inputs) == 1 and not _kind(use.layer)
+    return len(use.inputs) == 1 and not _kind(use.layer) and not _weighs(use.layer)
+
+
+def _weighs(layer) -> bool:
+    """Tell whether a layer is one of somebody's own, with weights: it gets a box of its own."""
+    return bool(getattr(layer, "weights", ())) and not type(layer).__module__.startswith("keras")
 
 
 def _lines(box: Box) -> list[tuple[str, bool]]:
@@ -193,6 +198,8 @@ def _title(use) -> str:
         if "Global" in name:
             return f"global {which} pool"
         return f"{which} pool {_shape(layer.pool_size)}{_step(layer.strides)}"
+    if _weighs(layer):
+        return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower()
     return MERGES.get(name) or _said(use) or name
 
 
