@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from IPython.display import HTML, Markdown, display
 
-from ilsvrc import backend, data, facts, profiles, records, vis
+from ilsvrc import backend, data, facts, profiles, publishing, records, vis
 from ilsvrc.data.photographs import PHOTOGRAPHS
 from ilsvrc.lab import Lab, duration
 from ilsvrc.vis import style
@@ -113,7 +113,7 @@ def published(record: records.Record) -> Markdown:
         f"{_epochs(f['recipe']['epochs'])} ({duration(f['cost']['seconds'])} on "
         f"{f['device']['name']}, {f['backend']['name']}, {f['date']}). On the "
         f"{f['data']['val']:,} validation images its top-1 accuracy is "
-        f"**{f['top1']['mean']:.1%}** from one view{ten}{seeds}."
+        f"**{f['top1']['mean']:.1%}** from one view{ten}{seeds}.{_earlier([record])}"
     )
 
 
@@ -148,6 +148,12 @@ def which(lab: Lab, claims: str | None = None):
         rows.append(_row("the claims' runs", lab.published(claims)))
     table = pd.DataFrame([*rows, own], dtype=object).where(lambda t: t.notna(), "")
     return table.style.format({"parameters": "{:,}"}).hide()
+
+
+def _earlier(found: list[records.Record]) -> str:
+    """Return a sentence that names the runs whose recipe has changed since, or nothing."""
+    names = [r["run"] for r in found if publishing.present_key(r) != r["recipe"]["key"]]
+    return f" Trained by an earlier recipe: {', '.join(sorted(set(names)))}." if names else ""
 
 
 def _row(which: str, record: records.Record) -> dict:
@@ -207,6 +213,7 @@ def claims_table(lab: Lab, claims: list[Claim]) -> None:
     text = f"{'; '.join(sorted(kinds))}; {', '.join(map(str, lengths))} epochs" if there else ""
     missing = sorted({n for c in claims for n in (c.one, c.other) if not evidence[n]})
     more = f" Without a record as yet: {', '.join(missing)}." if missing else ""
+    more += "" if lab.claims else _earlier(there)
     display(Markdown(f"Data and length of the claims' runs: {text}.{more}" if text else more))
 
 
