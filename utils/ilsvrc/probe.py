@@ -36,6 +36,7 @@ def look(trained) -> dict[str, np.ndarray]:
     image = trained.prepare(data.probe(trained.net.input_shape[1])[None])
     side, layers = image.shape[1], with_maps(model)
     logits = keras.Model(model.inputs, checks.logits(model)).predict(image, verbose=0)[0]
+    logits = logits.astype("float32")
     label = names.index(LABEL) if LABEL in names else int(logits.argmax())
     maps = vis.activations(model, image, layers[0])[layers[0]][0]
     channels = np.argsort(-maps.max((0, 1)), kind="stable")[:MAPS]
