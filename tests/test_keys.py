@@ -38,7 +38,11 @@ CHANGES = {
         ("k=2.0, n=5", "k=2.0, n=7"),
     ],
     "2013_zfnet": [("grey_levels = 58", "grey_levels = 57"), ("rate=1e-3", "rate=2e-3")],
-    "2014_vgg": [("grey_levels = 58", "grey_levels = 57"), ('"A": ["3"', '"A": ["33"')],
+    "2014_vgg": [
+        ("grey_levels = 58", "grey_levels = 57"),
+        ('"A": ["3"', '"A": ["33"'),
+        ("rate = 2e-3", "rate = 3e-3"),
+    ],
     "2014_googlenet": [('3a": (64, 96', '3a": (64, 80'), ("area=0.5", "area=0.4")],
     "2015_inception_v3": [("epsilon=0.1", "epsilon=0.2")],
     "2015_resnet": [("18: (2, 2, 2, 2)", "18: (2, 2, 2, 1)"), ("rate=0.05", "rate=0.04")],
