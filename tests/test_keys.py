@@ -40,7 +40,10 @@ CHANGES = {
     "2013_zfnet": [("grey_levels = 58", "grey_levels = 57"), ("rate=1e-3", "rate=2e-3")],
     "2014_vgg": [("grey_levels = 58", "grey_levels = 57"), ('"A": ["3"', '"A": ["33"')],
     "2014_googlenet": [('3a": (64, 96', '3a": (64, 80'), ("area=0.5", "area=0.4")],
-    "2015_inception_v3": [("epsilon=0.1", "epsilon=0.2")],
+    "2015_inception_v3": [
+        ("epsilon=0.1", "epsilon=0.2"),
+        ("((64,), (128, 192), 1)", "((64,), (128,), 1)"),
+    ],
     "2015_resnet": [("18: (2, 2, 2, 2)", "18: (2, 2, 2, 1)"), ("rate=0.05", "rate=0.04")],
     "2016_resnet_v2": [],
 }
