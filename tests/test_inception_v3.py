@@ -10,10 +10,10 @@ import pytest
 
 import ilsvrc
 import networks
-from ilsvrc import facts, ledger
+from ilsvrc import facts, ledger, page, paths, records
 
 NAME, SMALL = "2015_inception_v3", {"input_shape": (139, 139, 3), "classes": 10, "logits": True}
-SHORT = {"plan": ((64,), (), 1), "logits": True}
+SHORT = {"grids": ((64,), (), 1), "logits": True}
 BY_KIND = {  # the convolutions of a module, in keras.applications' order
     "a": ["1x1_1", "5x5_1", "5x5_2", "3x3_1", "3x3_2", "3x3_3", "pool_1"],
     "b": ["3x3_1", "double_1", "double_2", "double_3"],
@@ -130,10 +130,10 @@ PLANTED = {  # right, wrong, the check that catches it
     "wrong epsilon": ('{"epsilon": 1e-3, "momentum"', '{"epsilon": 1e-5, "momentum"', check_norms),
     "bias beside batch norm": ("use_bias=not norm", "use_bias=True", check_norms),
     "no ReLU": ('layers.Activation("relu", name=f"{name}_relu")(x)', "x", check_relus),
-    "same for valid": ('"same" if small else "valid", partial', '"same", partial', check_grids),
+    "same for valid": ('"same" if small else "valid", {', '"same", {', check_grids),
     "conv3 not padded": (
-        'conv(x, 64, 3, "conv3")',
-        'conv(x, 64, 3, "conv3", 1, padding)',
+        'unit(x, 64, 3, "conv3")',
+        'unit(x, 64, 3, "conv3", 1, pad)',
         check_grids,
     ),
     "average pooling in a reduction": (
@@ -153,9 +153,9 @@ PLANTED = {  # right, wrong, the check that catches it
     ),
     "3 x 3 in place of 5 x 5": ("[(48, 1), (64, 5)]", "[(48, 1), (64, 3)]", check_kernels),
     "a fan in a row": (
-        'return [chain(x, f"{name}_{h}x{w}", [(384, (h, w))]) for h, w in [(1, 3), (3, 1)]]',
-        'y = chain(x, f"{name}_1x3", [(384, (1, 3))])\n'
-        '        return [y, chain(y, f"{name}_3x1", [(384, (3, 1))])]',
+        'return [row(x, f"{name}_{h}x{w}", [(384, (h, w))]) for h, w in [(1, 3), (3, 1)]]',
+        'y = row(x, f"{name}_1x3", [(384, (1, 3))])\n'
+        '        return [y, row(y, f"{name}_3x1", [(384, (3, 1))])]',
         check_fans,
     ),
     "one width for all of 17 x 17": (
@@ -324,6 +324,15 @@ def test_a_mistake_in_bn_inception_fails_its_check(mistake, planted):
 # What the page is made of
 
 
+def test_batch_norm_is_keras_own_in_training_and_at_test_time(module):
+    x = np.random.default_rng(0).normal(3, 5, (16, 8, 8, 4)).astype("float32")
+    theirs = keras.layers.BatchNormalization(epsilon=1e-3)
+    np.testing.assert_allclose(module.batch_norm(x), theirs(x, training=True), atol=1e-4)
+    kept = [keras.ops.convert_to_numpy(one) for one in (theirs.moving_mean, theirs.moving_variance)]
+    own = module.batch_norm(x, 1, 0, *kept)
+    np.testing.assert_allclose(own, theirs(x, training=False), atol=1e-3)
+
+
 def test_soft_labels_are_keras_own(module):
     rng = np.random.default_rng(0)
     logits, labels = rng.normal(0, 3, (8, 5)).astype("float32"), rng.integers(0, 5, 8)
@@ -411,3 +420,105 @@ def test_the_slim_sibling_and_its_variants(module):
     networks.grids(grids)(model)
     for name, layer in module.ends.items():
         assert any(one.name.endswith(layer) for one in model.layers), name
+
+
+# What the page says of its published runs
+
+
+def published(run):
+    return records.read(paths.record(NAME, run))
+
+
+def by_epoch(run, metric="val_accuracy"):
+    return published(run).by_epoch(metric).mean(0)
+
+
+def top1(run):
+    return published(run)["top1"]["mean"]
+
+
+def test_the_first_figure_with_batch_norm_it_learns_at_every_rate_without_at_none():
+    arrays = published("inception_v3").arrays
+    assert arrays["short/losses"].shape[-1] == 80
+    ends, chance = arrays["short/losses"].astype(float)[..., -10:].mean(-1), np.log(10)
+    assert (ends[0] < 0.96 * chance).all()
+    assert arrays["short/rates"][ends[0].argmin()] == np.float32(0.045)
+    assert (abs(ends[1] / chance - 1) < 0.02).all()
+
+
+def test_the_published_curves_jump_at_first_and_end_below_training():
+    run = published("inception_v3")
+    (steps,) = np.diff(run.by_epoch("val_accuracy"))
+    assert steps[:8].min() < -0.03 and steps[16:].min() > -0.015
+    assert run.by_epoch("val_accuracy")[0, -1] < run.by_epoch("accuracy")[0, -1]
+    assert run["network"]["options"] == {"auxiliary": True}
+
+
+def test_three_epochs_with_batch_norm_bring_more_than_five_without():
+    with_norm, without = by_epoch("baseline"), [by_epoch("no-norm"), by_epoch("no-norm-fast")]
+    assert len(with_norm) == 5 and with_norm[2] > max(line.max() for line in without)
+    for line in without:
+        assert (with_norm > line).all()
+    for line in (with_norm, *without):
+        assert line[-1] > line[-2]  # still rising
+
+
+def test_the_claims_come_out_as_the_page_says(module):
+    evidence = {run.name: published(run.name) for run in module.runs}
+    table = page.verdicts(evidence, module.tested)
+    same = "too small to see here"
+    assert list(table.verdict) == ["holds", "holds", same, same, "the opposite", same, "holds"]
+    assert set(table.seeds) == {3} and (table["here (points)"][2:6] < 0).all()
+    assert [claim.paper for claim in module.tested[5:]] == [
+        pytest.approx(
+            facts.value("inception_v3.rmsprop_top1_error")
+            - facts.value("inception_v3.smoothing_top1_error")
+        ),
+        None,
+    ]
+
+
+def test_the_figure_of_costs_seven_is_better_and_dearer():
+    assert top1("baseline") < top1("five") < top1("seven")
+    seven, own = (published(name)["network"]["macs"] for name in ("seven", "baseline"))
+    assert 1.6 < seven / own < 1.8
+    assert by_epoch("seven", "accuracy")[-1] - by_epoch("baseline", "accuracy")[-1] > 0.03
+
+
+@pytest.mark.graph
+def test_between_row_and_column_there_are_as_many_maps_as_the_page_says(module):
+    for build, few, many in ((module.slim_inception_v3, 16, 24), (module.inception_v3, 128, 192)):
+        between = {
+            layer.kernel.shape[2]
+            for layer in kinds(build(), keras.layers.Conv2D)
+            if layer.name.endswith("_7x7_3") and layer.kernel_size == (7, 1)
+        }
+        assert (min(between), max(between)) == (few, many)
+
+
+def test_the_head_speeds_training_up():
+    assert by_epoch("auxiliary", "accuracy")[-1] - by_epoch("baseline", "accuracy")[-1] > 0.01
+
+
+def test_the_input_of_a_relu_stays_with_batch_norm_and_dies_without():
+    low, _, high = published("inception_v3").arrays["short/percentiles"].astype(float).T
+    with_norm, without = (high - low).T  # every fourth step
+    assert (abs(with_norm / with_norm[0] - 1) < 0.1).all()
+    assert without[5] < without[0] / 30 and (without[5:] < without[0] / 20).all()
+
+
+def test_batch_statistics_suffer_from_small_batches_and_from_batches_of_one_class():
+    arrays = published("inception_v3").arrays
+    mixed, alike = arrays["batch/accuracy"]
+    assert list(arrays["batch/sizes"]) == [1, 2, 4, 8, 16, 32]
+    assert (np.diff(mixed) > 0).all() and 0 < arrays["batch/averages"] - mixed[-1] < 0.05
+    assert (alike < arrays["batch/averages"] / 2).all()
+
+
+def test_neither_hard_nor_soft_labels_are_too_sure_after_five_epochs():
+    sure = {}
+    for name in ("baseline", "smoothing"):
+        arrays = published(name).arrays
+        odds = arrays["probabilities"].astype(float)
+        sure[name] = odds.max(-1).mean() - (odds.argmax(-1) == arrays["labels"]).mean()
+    assert -0.02 < sure["baseline"] < 0.02 and sure["smoothing"] < -0.05
