@@ -17,7 +17,6 @@ import pandas as pd
 from IPython.display import HTML, Markdown, display
 
 from ilsvrc import backend, data, facts, profiles, publishing, records, vis
-from ilsvrc.data.photographs import PHOTOGRAPHS
 from ilsvrc.lab import Lab, duration
 from ilsvrc.vis import style
 
@@ -287,32 +286,34 @@ def _opened(file):
 
 
 def mistakes(lab: Lab, trained):
-    """Return a figure of a network's confident answers where they teach something.
+    """Return a figure of a network's answers where they teach something.
 
     On real photographs these are the most confident mistakes of the page's own run. On the
     stand-in, where a mistake is a crop of one sky taken for another, it is what the published
-    network says of the ten open photographs, which it has never seen.
+    network makes of the temple, which belongs to none of its classes.
 
     Args:
         lab: The page's lab.
         trained: The `training.Trained` of the page's own run.
     """
-    dataset, record = trained.dataset, lab.published(lab.headline)
+    dataset = trained.dataset
     if not dataset.standin:
         names = dataset.class_names
         return vis.mistakes(dataset.x_val, dataset.y_val, trained.probabilities, names)
-    return strangers(record)
+    return temple(lab.published(lab.headline))
 
 
 @plt.rc_context(style.STYLE)
-def strangers(record: records.Record):
-    """Return a figure of what a published network says of the ten open photographs."""
-    names, odds = record["data"]["class_names"], record.arrays["strangers"].astype(float)
-    figure, panels = style.subplots(2, 5, 3.6)
-    for axes, one, row in zip(panels.flat, PHOTOGRAPHS, odds, strict=True):
-        axes.imshow(data.square(data.open_photograph(one.name), 128))
-        axes.set_title(f"{one.name}:\n{names[row.argmax()]}, {row.max():.0%}", fontsize=8)
-        axes.set_axis_off()
+def temple(record: records.Record):
+    """Return a figure of the temple beside a published network's probabilities for its classes."""
+    names, odds = record["data"]["class_names"], record.arrays["probe/probabilities"].astype(float)
+    figure, (left, right) = style.subplots(1, 2, 2.6, width_ratios=[1, 1.6])
+    left.imshow(data.probe(256))
+    left.set_axis_off()
+    bars = right.barh(names, 100 * odds, color="#D55E00")
+    right.bar_label(bars, [f"{share:.0%}" for share in odds], fontsize=8, padding=2)
+    right.invert_yaxis()
+    right.set(xlabel="probability (%)", xlim=(0, 110))
     return figure
 
 
