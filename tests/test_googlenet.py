@@ -8,7 +8,7 @@ import pytest
 
 import ilsvrc
 import networks
-from ilsvrc import facts, ledger
+from ilsvrc import facts, ledger, page, paths, records
 
 MODULES = ("3a", "3b", "4a", "4b", "4c", "4d", "4e", "5a", "5b")
 BRANCHES = ("1x1", "3x3", "5x5", "pool_proj")
@@ -233,3 +233,46 @@ def test_shifts_begin_at_none_and_odds_are_of_the_true_class(module, untrained):
     logits = keras.ops.softmax(untrained.model(views[0])[0])
     odds = keras.ops.convert_to_numpy(logits)[labels, labels].mean()
     assert found[2, 0] == pytest.approx(odds, rel=1e-3)
+
+
+# What the page says of published records
+
+
+def published(name):
+    return records.read(paths.record("2014_googlenet", name))
+
+
+def test_the_rows_of_the_claims_are_as_the_page_says(module):
+    evidence = {run.name: published(run.name) for run in module.runs}
+    table = page.verdicts(evidence, module.tested).set_index("claim")
+    assert table.verdict.tolist() == ["holds", "the opposite", "holds", "holds", "holds"]
+    assert 6 < table.loc["several sizes beat one size", "here (points)"] < 8
+    assert 6 < -table.loc["reductions cost no accuracy", "here (points)"] < 7.5
+    ends = {name: evidence[name].by_epoch("accuracy")[:, -1].mean() for name in evidence}
+    assert ends["dense"] < ends["baseline"] - 0.05 and ends["no-heads"] < ends["baseline"]
+
+
+def test_leaving_the_reductions_out_costs_three_times_the_macs_and_four_times_the_parameters():
+    with_them, without = (published(name)["network"] for name in ("baseline", "no-reductions"))
+    assert 2.5 < without["macs"] / with_them["macs"] < 3.5
+    assert 3.5 < without["parameters"] / with_them["parameters"] < 4
+
+
+def test_seven_together_beat_the_best_of_them():
+    seven = published("seven")
+    odds, labels = seven.arrays["probabilities"].astype(float), seven.arrays["labels"]
+    alone = (odds.argmax(-1) == labels).mean(1)
+    assert (odds.mean(0).argmax(-1) == labels).mean() > alone.max() + 0.03
+
+
+def test_the_average_bears_shifts_no_better_than_a_dense_end():
+    lost = {}
+    for name in ("baseline", "dense"):
+        chances = published(name).arrays["shifts"].astype(float)[2]
+        lost[name] = 1 - chances[-1] / chances[0]
+    assert lost["baseline"] > lost["dense"] - 0.02
+
+
+def test_the_first_head_of_the_published_run_knows_nearly_all():
+    history = published("googlenet")["seeds"][0]["history"]
+    assert history["val_accuracy"][-1] - history["val_head_4a_accuracy"][-1] < 0.02

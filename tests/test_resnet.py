@@ -8,7 +8,7 @@ import pytest
 
 import ilsvrc
 import networks
-from ilsvrc import facts, ledger
+from ilsvrc import facts, ledger, page, paths, records
 
 COUNTS = {
     "resnet18": (11_689_512, 1.814),
@@ -282,3 +282,53 @@ def test_the_slim_sibling_takes_small_images(module):
     assert slim.layers[-1].name == "dense" and slim.count_params() < 1_000_000
     check_depth(slim)
     check_additions(slim)
+
+
+# What the page says of published records
+
+
+def published(name):
+    return records.read(paths.record("2015_resnet", name))
+
+
+def test_the_rows_of_the_claims_are_as_the_page_says(module):
+    evidence = {run.name: published(run.name) for run in module.runs}
+    table = page.verdicts(evidence, module.tested)
+    assert table.verdict.tolist() == [
+        *("holds", "the opposite", "holds", "holds", "holds"),
+        *("too small to see here", "too small to see here", "the opposite"),
+    ]
+    points = table["here (points)"].round().tolist()
+    assert points[4] == 9 and points[7] == -11
+    errors = {name: 1 - evidence[name].by_epoch("accuracy") for name in evidence}
+    for name in ("plain-18", "plain-34", "resnet-18", "resnet-34"):
+        assert (np.diff(errors[name].mean(0)) < 0).all(), name  # the curves still fall
+
+
+def test_the_published_run_learns_its_images_by_heart_and_validation_stands_still():
+    history = published("resnet")["seeds"][0]["history"]
+    assert history["accuracy"][-1] > 0.9 and history["val_accuracy"][-1] < 0.75
+    assert max(history["val_accuracy"][20:]) - history["val_accuracy"][19] < 0.02
+
+
+def test_no_gradient_vanishes_towards_the_image():
+    arrays = published("resnet").arrays
+    grown = {kind: arrays[f"gradients/{kind}"][[0, -1]] for kind in ("plain", "resnet")}
+    grown = {kind: first / last for kind, (first, last) in grown.items()}
+    assert grown["plain"] > 3 * grown["resnet"] > 3
+
+
+def test_blocks_learn_smaller_changes_and_more_blocks_smaller_ones_yet():
+    def inner(arrays, key="strength"):
+        keeps = [not name.endswith("_1") or name == "conv2_1" for name in arrays["blocks"]]
+        return np.median(arrays[key][np.array(keeps)])
+
+    shallow, deep = published("resnet").arrays, published("resnet-34").arrays
+    assert inner(deep) < inner(shallow) < inner(shallow, "strength/twin")
+    assert inner(deep) > 0.3  # small corrections they are not
+
+
+def test_a_deleted_block_takes_the_plain_network_to_chance_and_no_other():
+    plain, residual = published("plain-34").arrays, published("resnet-34").arrays
+    assert plain["deleted"][1:].max() < 0.2
+    assert np.median(residual["deleted"][1:]) > 0.8 * residual["deleted"][0]

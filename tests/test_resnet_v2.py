@@ -8,7 +8,7 @@ import pytest
 
 import ilsvrc
 import networks
-from ilsvrc import facts, ledger
+from ilsvrc import facts, ledger, page, paths, records
 
 NAME = "2016_resnet_v2"
 COUNTS = {50: (25_549_352, 3.858), 101: (44_541_480, 7.570), 152: (60_185_128, 11.282)}
@@ -202,3 +202,21 @@ def test_the_slim_sibling_and_what_its_relus_would_cut(module):
     values = keras.Model(slim.input, sums).predict(images, verbose=0)
     assert shares.shape == (8,) and (shares > 0).all() and (shares < 1).all()
     assert shares[2] == pytest.approx((values < 0).mean(), abs=1e-3)
+
+
+# What the page says of published records
+
+
+def test_pre_activation_is_ahead_in_every_seed_but_three_seeds_cannot_tell():
+    names = ("preactivation-152", "original-152")
+    evidence = {name: records.read(paths.record(NAME, name)) for name in names}
+    table = page.verdicts(evidence, ilsvrc.chapter(NAME).tested)
+    assert set(table.verdict) == {"too small to see here"}
+    assert table["here (points)"].between(6.5, 7.9).all()
+    losses = [evidence[name].by_epoch("loss") for name in names]
+    assert losses[0][:, -1].max() < losses[1][:, -1].min()
+
+
+def test_training_makes_the_relus_cut_less_but_not_nothing():
+    arrays = records.read(paths.record(NAME, "original-152")).arrays
+    assert 0.1 < arrays["cut"].mean() < arrays["cut/twin"].mean() < 0.5
