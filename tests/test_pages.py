@@ -89,7 +89,8 @@ def test_a_chapter_holds_what_every_chapter_holds(name):
             assert re.search(rf'title="Answer {number}"', text), number
         three = text.split("## Three sentences to remember")[1].split(GOING_FURTHER)[0]
         assert re.findall(r"^(\d)\. ", three, re.M) == ["1", "2", "3"]
-    for furniture in ("page.published(", "page.banner(", "page.which(", "page.challenge("):
+        assert text.count("page.challenge(") == 1
+    for furniture in ("page.published(", "page.banner(", "page.which("):
         assert text.count(furniture) == 1, furniture
 
 

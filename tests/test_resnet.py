@@ -1,6 +1,6 @@
 """ResNet against the paper and two independent builds; each planted mistake is caught."""
 
-from functools import cache
+from functools import cache, partial
 
 import keras
 import numpy as np
@@ -95,10 +95,9 @@ def test_option_a_and_the_plain_network_have_the_same_parameters(module, layers)
     assert not [one for one in plain.layers if isinstance(one, keras.layers.Add)]
 
 
-EARLY = "i == (2 if v15 else 1)"
 PLANTED = {
-    "stride in the 3 x 3": (EARLY, "i == 2", 50, check_macs),
-    "ReLU before the addition": ("if i < len(convs):", "if True:", 18, check_additions),
+    "stride in the 3 x 3": ("grow=1, strided=1", "grow=1, strided=2", 50, check_macs),
+    "ReLU before the addition": ("if i < len(sizes):", "if True:", 18, check_additions),
     "no ReLU after it": (
         'return layers.Activation("relu", name=f"{name}_relu")(f)',
         'return layers.Activation("linear", name=f"{name}_relu")(f)',
@@ -112,7 +111,7 @@ PLANTED = {
         *(18, check_parameters),
     ),
     "Keras' epsilon": ("epsilon=1e-5, ", "", 18, check_norms),
-    "biases": ("use_bias=False,", "use_bias=True,", 18, check_parameters),
+    "biases": ('"use_bias": False', '"use_bias": True', 18, check_parameters),
     "padding on one side": ("size > 1 and strides > 1", "False", 18, check_padding),
     "pool padded on one side": (
         'ZeroPadding2D(1, name="pool1_pad")',
@@ -232,7 +231,7 @@ def distance(module, layers):
             conv = there.get_layer(name_there(layer.name.removesuffix("_bn")))
             weights[2] = weights[2] - conv.get_weights()[1]
         layer.set_weights(weights[: len(layer.weights)])
-    counts = module.repeats[layers]
+    counts = module.blocks[layers]
     taps = [f"conv{stage}_{n}_relu" for stage, n in enumerate(counts, 2)] + ["dense"]
     return networks.apart(networks.outputs(model, taps, images), expected)
 
@@ -270,7 +269,7 @@ def test_v15_agrees_with_the_onnx_graph(module):
             there.append((*given["kernel_shape"], *given.get("strides", [1, 1])))
         if node.op_type == "BatchNormalization":
             assert given["epsilon"] == pytest.approx(1e-5)
-    model = module.resnet(50, v15=True)
+    model = module.resnet(50, unit=partial(module.bottleneck, strided=2))
     convs = [one for one in model.layers if isinstance(one, keras.layers.Conv2D)]
     ours = [(*one.kernel_size, *one.strides) for one in convs]
     assert sorted(ours) == sorted(there) and len(ours) == 53

@@ -146,7 +146,7 @@ def theirs(depth):
             weights += [rng.normal(0, 0.3, weight.shape) for weight in layer.weights[1:]]
             layer.set_weights(weights)
     images = rng.normal(size=(2, 64, 64, 3)).astype("float32")
-    counts = ilsvrc.chapter("2015_resnet").repeats[depth]
+    counts = ilsvrc.chapter("2015_resnet").blocks[depth]
     taps = [f"conv{stage}_block{n}_out" for stage, n in enumerate(counts, 2)]
     return model, images, networks.outputs(model, [*taps, "predictions"], images)
 
@@ -170,7 +170,7 @@ def distance(module, depth):
     model = module.resnet_v2(depth, (64, 64, 3), 10, like_keras=True, logits=True)
     for layer in [one for one in model.layers if one.weights]:
         layer.set_weights(there.get_layer(name_there(layer.name)).get_weights())
-    taps = [f"conv{stage}_{n}_add" for stage, n in enumerate(module.v1.repeats[depth], 2)]
+    taps = [f"conv{stage}_{n}_add" for stage, n in enumerate(module.v1.blocks[depth], 2)]
     return networks.apart(networks.outputs(model, [*taps, "dense"], images), expected)
 
 

@@ -6,7 +6,7 @@ import pytest
 
 import ilsvrc
 import networks
-from ilsvrc import facts, ledger
+from ilsvrc import facts, ledger, page, paths, records, vis
 from ilsvrc.profiles import PROFILES, settle
 
 ZEROS = keras.initializers.Zeros  # to count and to look at shapes is enough
@@ -206,7 +206,7 @@ def test_kernels_agree_with_the_onnx_graph(module):
 
 
 C = '"C": ["33", "33", "331", "331", "331"]'
-DROPOUT = 'x = layers.Dropout(dropout, name=f"dropout{i}")(x)'
+DROPOUT = 'return layers.Dropout(dropout, name=f"dropout{i}")(x)'
 PLANTED = {
     "1x1 and 3x3 confused": ("C", C, C.replace("331", "313"), "kernels"),
     "3x3 for 1x1": ("C", C, C.replace("331", "333"), "parameters"),
@@ -229,8 +229,9 @@ PLANTED = {
     "pools of 3x3": ("A", "MaxPooling2D(2, name", 'MaxPooling2D(3, 2, "same", name', "pools"),
     "one dropout": ("A", DROPOUT, DROPOUT + " if i == 6 else x", "order"),
     "dropout of 0.4": ("A", "    dropout=0.5,", "    dropout=0.4,", "rates"),
-    "batch norm": ("A", "    batch_norm=False,", "    batch_norm=True,", "order"),
-    "1024 maps at the end": ("A", "2 ** (s - 1), 512)", "2 ** (s - 1), 1024)", "parameters"),
+    "batch norm": ("A", "batch_norm=False, logits", "batch_norm=True, logits", "order"),
+    "1024 maps at the end": ("A", "5, five, round(512", "5, five, round(1024", "parameters"),
+    "maps not doubled": ("A", "2, two, round(128", "2, two, round(64", "parameters"),
 }
 
 
@@ -339,3 +340,132 @@ def test_logits_leave_the_softmax_out(module):
 def test_errors_of_one_training_size_are_the_papers_table_3():
     errors = [facts.value(f"vgg.{n}_top1_error_256") for n in ("a", "a_lrn", "b", "c", "d", "e")]
     assert errors == [29.6, 29.7, 28.7, 28.1, 27.0, 27.3]
+
+
+# What the page writes about the paper's numbers and its published records
+
+
+@pytest.fixture(scope="module")
+def published(module):
+    """Return the chapter's published records by run, or None."""
+    folder = paths.RESULTS / "2014_vgg"
+    return {run.name: records.read(folder / f"{run.name}.json") for run in module.runs}
+
+
+@pytest.fixture(scope="module")
+def told(module, published):
+    """Return the table of claims, by claim."""
+    return page.verdicts(published, module.tested).set_index("claim")
+
+
+def test_the_papers_errors_fall_to_16_layers_and_c_lies_between():
+    error = {n: facts.value(f"vgg.{n}_top1_error_256") for n in ("a", "a_lrn", "b", "c", "d", "e")}
+    assert error["a"] > error["b"] > error["c"] > error["d"] < error["e"]
+    assert error["a_lrn"] > error["a"]
+
+
+def test_the_published_run_over_fits_as_its_caption_says(published):
+    training, validation = (
+        published["vgg"].by_epoch(metric)[0] for metric in ("accuracy", "val_accuracy")
+    )
+    assert (training[4:] > validation[4:]).all() and training[3] < validation[3]
+    assert [f"{100 * one[-1]:.0f}" for one in (training, validation)] == ["94", "81"]
+    loss = published["vgg"].by_epoch("val_loss")[0]
+    assert loss.argmin() < len(loss) - 3 and loss[-1] > loss.min()
+    assert published["vgg"]["network"]["options"] == {"configuration": "A", "width": 1.5}
+
+
+CLAIMS = ["A", "B", "C", "D", "E", "A-LRN", "B-5x5", "E-7x7", "E-gaussian", "E-from-A"]
+
+
+def test_the_claims_runs_are_of_five_epochs_and_three_seeds(published):
+    for name in CLAIMS:
+        assert published[name]["recipe"]["epochs"] == 5 and published[name]["top1"]["seeds"] == 3
+    for name in ("A-long", "D-long", "A-bare", "D-bare"):
+        assert published[name] is None or published[name]["recipe"]["epochs"] == 30
+
+
+def test_here_depth_loses_at_every_step_in_training_too_and_the_curves_still_rise(published, told):
+    for metric in ("accuracy", "val_accuracy"):
+        curves = [published[name].by_epoch(metric).mean(0) for name in "ABDE"]
+        ends = [curve[-1] for curve in curves]
+        assert ends == sorted(ends, reverse=True) and 0.55 < ends[-1] < ends[0] < 0.75
+        assert all(curve[-1] > curve[-2] for curve in curves)
+    verdict = told["verdict"]
+    assert verdict["13 layers do better than 11"] == "too small to see here"
+    for claim in (
+        "16 layers do better than 13",
+        "19 layers do better than 16",
+        "19 layers fit their training images better than 11",
+    ):
+        assert verdict[claim] == "the opposite"
+
+
+def test_what_is_said_of_the_other_claims(told):
+    verdict, here = told["verdict"], told["here (points)"]
+    assert verdict["three layers of 1 x 1 help"] == "the opposite"
+    assert verdict["3 x 3 does better than 1 x 1"] == "holds"
+    assert verdict["LRN helps"] == "too small to see here" and here["LRN helps"] > 0
+    small = "two 3 x 3 do better than one 5 x 5"
+    assert verdict[small] == "too small to see here" and here[small] < 0
+    assert told["paper (points)"][small] == 7
+    assert verdict["three 3 x 3 do better than one 7 x 7, equal cost"] == "the opposite"
+    assert verdict["A's layers help E to start"] == "too small to see here"
+
+
+def test_as_layers_take_e_off_chance_in_one_of_three_seeds(published):
+    ends = {n: published[n].by_epoch("accuracy")[:, -1] > 0.15 for n in ("E-from-A", "E-gaussian")}
+    assert ends["E-from-A"].sum() == 1 and ends["E-gaussian"].sum() == 0
+
+
+def test_where_the_dense_map_says_church_and_that_it_costs_accuracy_here(published):
+    own, twin = 100 * published["vgg"].arrays["dense/maps"].astype("float32")
+    assert own[1, :3].min() > 90 and own[0, 1] > 50  # the roof
+    assert own[4, 3] > 80 and own[6, 1:3].min() > 50  # the right edge, the trees
+    assert np.median(own[2:6, :3]) < 10  # the walls
+    assert own[:, 4:].max() < 6.5 and twin.max() < 6.5  # sky and lake
+    record = published["vgg"]
+    assert record.arrays["dense/top1"] < record["views"]["1"] < record["views"]["10"]
+    assert record["data"]["stored_size"] < int(record.arrays["dense/side"])
+
+
+def test_the_claims_networks_differ_in_as_many_layers_as_is_said(module):
+    depth = {
+        name: sum(kind != "n" for one in layout for kind in one)
+        for name, layout in module.configurations.items()
+    }
+    assert depth["B"] - depth["B-5x5"] == 5 and depth["E"] - depth["E-7x7"] == 4
+    assert depth["C"] - depth["B"] == 3 and depth["D"] == depth["C"]
+    assert [depth[name] + 3 for name in "ABDE"] == [11, 13, 16, 19]
+
+
+def test_a_layer_in_the_last_stage_lets_d_see_the_whole_image(module, monkeypatch):
+    def field(configuration):
+        table = ledger.ledger(module.vgg(configuration, (32, 32, 3), 10, 0.125, 64))
+        return table[table.index.str.startswith("conv5")].receptive_field.iloc[-1]
+
+    d = module.configurations["D"]
+    monkeypatch.setitem(module.configurations, "late", [*d[:4], d[4] + "3"])
+    monkeypatch.setitem(module.configurations, "early", [d[0] + 14 * "3", *d[1:]])
+    assert (field("D"), field("late"), field("early")) == (196, 228, 224)
+
+
+def test_the_papers_start_starves_e_hes_does_not(module):
+    rng = np.random.default_rng(0)
+    images, labels = rng.normal(size=(16, 32, 32, 3)).astype("float32"), np.arange(16) % 10
+    he = keras.initializers.HeNormal
+    a, e, helped = (
+        [
+            norm
+            for layer, norm in vis.gradient_norms(module.plain(*one), images, labels).items()
+            if layer.startswith("conv")
+        ]
+        for one in [("A", module.thin_gaussian), ("E", module.thin_gaussian), ("E", he)]
+    )
+    assert max(e) < min(a) / 100 and max(a) < min(helped) / 100
+    assert len(e) == len(helped) == 16 and min(helped) > 0.01
+
+
+def test_the_winners_error_falls_by_over_two_fifths_in_2014():
+    error = {year: facts.value(f"challenge.{year}.top5_error") for year in (2013, 2014)}
+    assert 0.4 < 1 - error[2014] / error[2013] < 0.5

@@ -199,13 +199,15 @@ def forward(model: keras.Model, images, training: bool = False):
         training: Whether dropout drops and batch norm takes this batch's statistics.
 
     Returns:
-        Tensors of the backend, nested as the model's outputs are.
+        Tensors of the backend, float32, nested as the model's outputs are.
     """
     learned, fixed = (
         [v.value for v in variables]
         for variables in (model.trainable_variables, model.non_trainable_variables)
     )
-    return _stateless(model, training)(learned, fixed, keras.ops.convert_to_tensor(images))[0]
+    images = keras.ops.convert_to_tensor(images)
+    outputs, _ = _stateless(model, training)(learned, fixed, images)
+    return keras.tree.map_structure(lambda one: keras.ops.cast(one, "float32"), outputs)
 
 
 @functools.lru_cache(maxsize=1)

@@ -1,4 +1,4 @@
-"""The command line: `ilsvrc data|run|train|doctor|scoreboard`."""
+"""The command line: `ilsvrc data|run|train|show|doctor|scoreboard`."""
 
 import sys
 
@@ -100,6 +100,21 @@ def train(chapter, runs, profile, epochs, size, seeds, publish):
             click.echo(f"{name}: {paths.record(chapter, name)}")
         top1 = record["top1"]
         click.echo(f"{name}: top-1 accuracy {top1['mean']:.1%} ({top1['seeds']} seeds)")
+
+
+@cli.command()
+@click.argument("chapter")
+def show(chapter):
+    """Print a chapter's network and its training in one piece, in colour on a terminal.
+
+    These are the functions that take an `input_shape` (the builders), those that take `callbacks`
+    (`fit` and its variants), and all that they use of the chapter, in its order. What the chapter
+    measures and draws with is left out.
+    """
+    from ilsvrc import listing
+
+    source = listing.listing(chapter)
+    click.echo(listing.coloured(source) if sys.stdout.isatty() else source, nl=False)
 
 
 @cli.command()

@@ -193,11 +193,11 @@ def macs_per_second() -> float:
     """Return how many MACs a second a 3x3 convolution does on this device, forward (timed once)."""
     x = keras.ops.convert_to_tensor(np.ones((16, 28, 28, 64), "float32"))
     layer = keras.layers.Conv2D(64, 3, padding="same", dtype=backend.precision())
-    np.asarray(keras.ops.convert_to_numpy(keras.ops.sum(layer(x))))
+    float(keras.ops.cast(keras.ops.sum(layer(x)), "float32"))  # NumPy takes no bfloat16 scalar
     began, times = time.perf_counter(), 10
     for _ in range(times):
         y = layer(x)
-    keras.ops.convert_to_numpy(keras.ops.sum(y))
+    float(keras.ops.cast(keras.ops.sum(y), "float32"))
     return times * 16 * 28 * 28 * 9 * 64 * 64 / (time.perf_counter() - began)
 
 

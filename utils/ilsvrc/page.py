@@ -16,8 +16,7 @@ import numpy as np
 import pandas as pd
 from IPython.display import HTML, Markdown, display
 
-from ilsvrc import backend, data, facts, profiles, records, vis
-from ilsvrc.data.photographs import PHOTOGRAPHS
+from ilsvrc import backend, data, facts, profiles, publishing, records, vis
 from ilsvrc.lab import Lab, duration
 from ilsvrc.vis import style
 
@@ -113,7 +112,7 @@ def published(record: records.Record) -> Markdown:
         f"{_epochs(f['recipe']['epochs'])} ({duration(f['cost']['seconds'])} on "
         f"{f['device']['name']}, {f['backend']['name']}, {f['date']}). On the "
         f"{f['data']['val']:,} validation images its top-1 accuracy is "
-        f"**{f['top1']['mean']:.1%}** from one view{ten}{seeds}."
+        f"**{f['top1']['mean']:.1%}** from one view{ten}{seeds}.{_earlier([record])}"
     )
 
 
@@ -148,6 +147,12 @@ def which(lab: Lab, claims: str | None = None):
         rows.append(_row("the claims' runs", lab.published(claims)))
     table = pd.DataFrame([*rows, own], dtype=object).where(lambda t: t.notna(), "")
     return table.style.format({"parameters": "{:,}"}).hide()
+
+
+def _earlier(found: list[records.Record]) -> str:
+    """Return a sentence that names the runs whose recipe has changed since, or nothing."""
+    names = [r["run"] for r in found if publishing.present_key(r) != r["recipe"]["key"]]
+    return f" Trained by an earlier recipe: {', '.join(sorted(set(names)))}." if names else ""
 
 
 def _row(which: str, record: records.Record) -> dict:
@@ -207,6 +212,7 @@ def claims_table(lab: Lab, claims: list[Claim]) -> None:
     text = f"{'; '.join(sorted(kinds))}; {', '.join(map(str, lengths))} epochs" if there else ""
     missing = sorted({n for c in claims for n in (c.one, c.other) if not evidence[n]})
     more = f" Without a record as yet: {', '.join(missing)}." if missing else ""
+    more += "" if lab.claims else _earlier(there)
     display(Markdown(f"Data and length of the claims' runs: {text}.{more}" if text else more))
 
 
@@ -280,32 +286,34 @@ def _opened(file):
 
 
 def mistakes(lab: Lab, trained):
-    """Return a figure of a network's confident answers where they teach something.
+    """Return a figure of a network's answers where they teach something.
 
     On real photographs these are the most confident mistakes of the page's own run. On the
     stand-in, where a mistake is a crop of one sky taken for another, it is what the published
-    network says of the ten open photographs, which it has never seen.
+    network makes of the temple, which belongs to none of its classes.
 
     Args:
         lab: The page's lab.
         trained: The `training.Trained` of the page's own run.
     """
-    dataset, record = trained.dataset, lab.published(lab.headline)
+    dataset = trained.dataset
     if not dataset.standin:
         names = dataset.class_names
         return vis.mistakes(dataset.x_val, dataset.y_val, trained.probabilities, names)
-    return strangers(record)
+    return temple(lab.published(lab.headline))
 
 
 @plt.rc_context(style.STYLE)
-def strangers(record: records.Record):
-    """Return a figure of what a published network says of the ten open photographs."""
-    names, odds = record["data"]["class_names"], record.arrays["strangers"].astype(float)
-    figure, panels = style.subplots(2, 5, 3.6)
-    for axes, one, row in zip(panels.flat, PHOTOGRAPHS, odds, strict=True):
-        axes.imshow(data.square(data.open_photograph(one.name), 128))
-        axes.set_title(f"{one.name}:\n{names[row.argmax()]}, {row.max():.0%}", fontsize=8)
-        axes.set_axis_off()
+def temple(record: records.Record):
+    """Return a figure of the temple beside a published network's probabilities for its classes."""
+    names, odds = record["data"]["class_names"], record.arrays["probe/probabilities"].astype(float)
+    figure, (left, right) = style.subplots(1, 2, 2.6, width_ratios=[1, 1.6])
+    left.imshow(data.probe(256))
+    left.set_axis_off()
+    bars = right.barh(names, 100 * odds, color="#D55E00")
+    right.bar_label(bars, [f"{share:.0%}" for share in odds], fontsize=8, padding=2)
+    right.invert_yaxis()
+    right.set(xlabel="probability (%)", xlim=(0, 110))
     return figure
 
 

@@ -4,7 +4,6 @@ import keras
 import numpy as np
 
 from ilsvrc import data, ledger, vis
-from ilsvrc.data.photographs import PHOTOGRAPHS
 from ilsvrc.vis import checks
 
 LABEL = "church"  # the class that is nearest to the photograph of a temple
@@ -22,8 +21,6 @@ def look(trained) -> dict[str, np.ndarray]:
 
         - ``probe/probabilities`` (classes,), ``probe/label``: the class looked for, LABEL or the
           likeliest one;
-        - ``strangers`` (10, classes): probabilities for the ten open photographs of the stand-in,
-          in their order, which a network trained on anything else has never seen;
         - ``probe/maps`` (height, width, 16), ``probe/channels``: the strongest first-layer maps;
         - ``probe/grad_cam`` (2, side, side): the network's and its randomised twin's, in logits;
         - ``probe/occlusion`` (16, 16): by how much the class's probability drops with each cell
@@ -36,6 +33,7 @@ def look(trained) -> dict[str, np.ndarray]:
     image = trained.prepare(data.probe(trained.net.input_shape[1])[None])
     side, layers = image.shape[1], with_maps(model)
     logits = keras.Model(model.inputs, checks.logits(model)).predict(image, verbose=0)[0]
+    logits = logits.astype("float32")
     label = names.index(LABEL) if LABEL in names else int(logits.argmax())
     maps = vis.activations(model, image, layers[0])[layers[0]][0]
     channels = np.argsort(-maps.max((0, 1)), kind="stable")[:MAPS]
@@ -45,12 +43,7 @@ def look(trained) -> dict[str, np.ndarray]:
     drop = vis.occlusion(
         model, image, label, patch=3 * (side // 16), stride=side // 16, probability=True
     )
-    photographs = [
-        data.square(data.open_photograph(one.name), trained.net.input_shape[1])
-        for one in PHOTOGRAPHS
-    ]
     arrays = {
-        "strangers": probabilities(model, trained.prepare(np.stack(photographs))),
         "probe/probabilities": keras.ops.convert_to_numpy(keras.ops.softmax(logits)),
         "probe/maps": maps[..., channels],
         "probe/grad_cam": np.stack(twins),
@@ -66,12 +59,6 @@ def look(trained) -> dict[str, np.ndarray]:
     arrays[f"features/{layers[-1]}"] = made(trained, layers[-1], units)
     arrays[f"features/{layers[-1]}/units"] = units
     return arrays
-
-
-def probabilities(model, images: np.ndarray) -> np.ndarray:
-    """Return softmax probabilities of prepared images, (n, classes), float32."""
-    logits = keras.Model(model.inputs, checks.logits(model)).predict(images, verbose=0)
-    return keras.ops.convert_to_numpy(keras.ops.softmax(logits.astype("float32")))
 
 
 def made(trained, layer: str, units) -> np.ndarray:

@@ -173,7 +173,11 @@ def write(record: Record, folder: Path) -> Path:
     """Write a record to `<folder>/<chapter>/<run>.json`, its arrays beside it; return the path."""
     path = folder / record["chapter"] / f"{record['run']}.json"
     text = json.dumps(record.facts, indent=1, ensure_ascii=False) + "\n"
-    write_whole(path.with_suffix(".npz"), lambda file: np.savez_compressed(file, **record.arrays))
+    # NumPy's files know no bfloat16: its bytes would be kept without saying what they mean.
+    bare = {n: a.astype("float32") for n, a in record.arrays.items() if a.dtype.kind == "V"}
+    write_whole(
+        path.with_suffix(".npz"), lambda file: np.savez_compressed(file, **(record.arrays | bare))
+    )
     write_whole(path, lambda file: file.write(text.encode()))
     return path
 

@@ -1,7 +1,8 @@
 """Looking at a network: training, weights, activations, mistakes, and the network's diagram.
 
 Arrays go in; arrays or Matplotlib figures come out. A figure is returned closed, so that a notebook
-shows it once: as the last value of a cell, or with ``display``.
+shows it once: as the last value of a cell, or with ``display``. A network that was trained in mixed
+precision is looked at in float32.
 """
 
 import lazy_loader

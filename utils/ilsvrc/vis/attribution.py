@@ -13,13 +13,14 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LinearSegmentedColormap, ListedColormap, Normalize
 
 from ilsvrc import backend, ledger
-from ilsvrc.vis import checks, style
+from ilsvrc.vis import checks, precision, style
 
 BATCH = 32  # images at a time on the device
 STRONGEST = 99.5  # per cent of a map's values are drawn as they are, stronger ones in full colour
 AGAINST, FOR = style.COLOURS[:2]
 
 
+@precision.in_float32
 def saliency(model, images, classes) -> np.ndarray:
     """Return how fast the class's logit changes with each pixel (Simonyan et al. 2014, section 3).
 
@@ -39,6 +40,7 @@ def saliency(model, images, classes) -> np.ndarray:
     return np.abs(_gradient(_score(model))(images, classes)).max(-1)
 
 
+@precision.in_float32
 def smoothgrad(model, images, classes, n=25, noise=0.15, seed=0) -> np.ndarray:
     """Return the saliency of the mean gradient over noisy copies of an image (Smilkov et al. 2017).
 
@@ -67,6 +69,7 @@ def smoothgrad(model, images, classes, n=25, noise=0.15, seed=0) -> np.ndarray:
     return np.abs(means).max(-1)
 
 
+@precision.in_float32
 def integrated_gradients(model, images, classes, steps=128, baseline=0.0):
     """Share the logit's rise from a baseline to the image out among the pixels.
 
@@ -103,6 +106,7 @@ def integrated_gradients(model, images, classes, steps=128, baseline=0.0):
     return attributions, np.abs(attributions.sum((1, 2)) - rise) / np.abs(rise)
 
 
+@precision.in_float32
 def grad_cam(model, images, classes, layer, raw=False) -> np.ndarray:
     """Return where a layer's maps speak for the class (Selvaraju et al. 2017).
 
@@ -131,6 +135,7 @@ def grad_cam(model, images, classes, layer, raw=False) -> np.ndarray:
     tensor = checks.maps(trunk, layer)
     # Where a branch leads past the layer, the logits need the images beside its maps.
     head = keras.Model([model.inputs[0], tensor], logits)
+    head.inputs[1]._dtype = "float32"  # or a mixed network's maps would be rounded on their way in
 
     def score(maps, images, classes):
         return _chosen(head([images, maps], training=False), classes)
@@ -141,6 +146,7 @@ def grad_cam(model, images, classes, layer, raw=False) -> np.ndarray:
     return cam if raw else _stretched(model, layer, cam)
 
 
+@precision.in_float32
 def class_activation_map(model, images, classes, raw=False) -> np.ndarray:
     """Return what each place adds to the logit, if averaged maps make it (Zhou et al. 2016).
 
@@ -164,11 +170,12 @@ def class_activation_map(model, images, classes, raw=False) -> np.ndarray:
     images, classes = _asked(model, images, classes)
     layer, dense = _averaged(model)
     maps = _values(model, checks.maps(model, layer), images)
-    weights = ops.convert_to_numpy(dense.kernel)[:, classes]
+    weights = ops.convert_to_numpy(ops.cast(dense.kernel, "float32"))[:, classes]
     cam = np.einsum("nhwk,kn->nhw", maps, weights)
     return cam if raw else _stretched(model, layer, cam)
 
 
+@precision.in_float32
 def occlusion(model, images, classes, patch, stride, fill=None, probability=False) -> np.ndarray:
     """Return how far the class's logit drops as parts of the image are covered.
 
@@ -200,7 +207,7 @@ def occlusion(model, images, classes, patch, stride, fill=None, probability=Fals
     rows, columns = _windows(height, patch, stride), _windows(width, patch, stride)
     down = np.concatenate([np.zeros((1, height), bool), np.repeat(rows, len(columns), axis=0)])
     along = np.concatenate([np.zeros((1, width), bool), np.tile(columns, (len(rows), 1))])
-    network = keras.Model(model.inputs[0], checks.logits(model)) if model.outputs[1:] else model
+    network = keras.Model(model.inputs[0], checks.logits(model))
 
     def drops(image, label):
         colour = image.mean((0, 1)) if fill is None else np.float32(fill)
@@ -320,6 +327,7 @@ def _score(model):
 
 
 def _chosen(logits, classes):
+    logits = ops.cast(logits, "float32")
     return ops.take_along_axis(logits, classes[:, None], axis=1)[:, 0]
 
 

@@ -9,11 +9,12 @@ import numpy as np
 from keras import ops
 
 from ilsvrc import backend, ledger
-from ilsvrc.vis import checks
+from ilsvrc.vis import checks, precision
 
 BATCH = 16  # images at a time on the device
 
 
+@precision.in_float32
 def deconvnet(model, images, layer, units) -> np.ndarray:
     """Project a unit's strongest activation back to pixels (Zeiler and Fergus 2014, section 2.1).
 
@@ -44,6 +45,7 @@ def deconvnet(model, images, layer, units) -> np.ndarray:
     return project(model, images, layer, units, lambda x, signal: ops.relu(signal))
 
 
+@precision.in_float32
 def guided_backprop(model, images, layer, units) -> np.ndarray:
     """Project a unit's strongest activation back by guided backpropagation (Springenberg 2015).
 
@@ -85,7 +87,7 @@ def project(model, images, layer, units, rule) -> np.ndarray:
     units = np.broadcast_to(units, len(images))
 
     def energy(x, units):
-        maps = lower(x, training=False)
+        maps = ops.cast(lower(x, training=False), "float32")
         mine = ops.sum(maps * ops.one_hot(units, maps.shape[-1])[:, None, None], axis=-1)
         mine = ops.reshape(mine, (-1, maps.shape[1] * maps.shape[2]))
         strongest = ops.sum(mine * ops.one_hot(ops.argmax(mine, axis=1), mine.shape[1]), axis=1)
@@ -120,12 +122,16 @@ def _lower_part(model, layer, rule) -> keras.Model:
         _check_bends(use.layer)
     relu = _with_rule(ops.relu, rule)
 
+    def activation(function, original):
+        policy = original.dtype_policy
+        return keras.layers.Activation(function, name=original.name, dtype=policy)
+
     def copied(original):
         if isinstance(original, keras.layers.ReLU):
-            return keras.layers.Activation(relu, name=original.name)
+            return activation(relu, original)
         if "Norm" in type(original).__name__ and not original.weights:
             same = _with_rule(original, lambda x, signal: signal)
-            return keras.layers.Activation(same, name=original.name)
+            return activation(same, original)
         copy = type(original).from_config(original.get_config())
         if getattr(copy, "activation", None) is keras.activations.relu:
             copy.activation = relu

@@ -12,7 +12,7 @@ import numpy as np
 from keras import ops
 
 from ilsvrc import backend
-from ilsvrc.vis import checks, style
+from ilsvrc.vis import checks, precision, style
 
 # Colours of photographs, from 0 to 1: their covariance is COLOURS @ COLOURS.T. Measured on the
 # 13,394 training photographs of Imagenette by `augment.pca_colour`, eigenvectors times standard
@@ -24,6 +24,7 @@ LEAK = 0.1  # what a place counts that does not fire
 SHIFT, SCALE, TURN = 1 / 8, 0.2, 15.0  # at most: of the side; of the size; in degrees
 
 
+@precision.in_float32
 def feature_visualisation(
     model,
     layer,
@@ -81,7 +82,7 @@ def feature_visualisation(
 
     def objective(x, view):
         seen = sample(picture(x), view)
-        answers = tapped((255 * seen - mean) / std, training=False)
+        answers = ops.cast(tapped((255 * seen - mean) / std, training=False), "float32")
         if len(answers.shape) == 4:
             answers = ops.mean(ops.leaky_relu(answers, LEAK), axis=(1, 2))
         return ops.sum(answers * chosen, axis=1)

@@ -7,9 +7,10 @@ import numpy as np
 from keras import ops
 
 from ilsvrc import backend
-from ilsvrc.vis import checks
+from ilsvrc.vis import checks, precision
 
 
+@precision.in_float32
 def gradient_norms(model, images, labels, weights=(1.0,), training=False) -> dict[str, float]:
     """Return the norm of the loss's gradient at each layer's kernel, on one batch.
 
@@ -38,7 +39,7 @@ def gradient_norms(model, images, labels, weights=(1.0,), training=False) -> dic
             "give one for each output at most, the first output first."
         )
     learning = model.trainable_variables
-    learned = [ops.convert_to_numpy(v).ravel() for v in learning]
+    learned = [ops.convert_to_numpy(ops.cast(v, "float32")).ravel() for v in learning]
     fixed = [v.value for v in model.non_trainable_variables]
     weights = np.pad(np.asarray(weights, "float32"), (0, unweighted))
     _, gradient = _derivative(model, training, tuple(map(id, learning)))(
@@ -67,7 +68,7 @@ def _derivative(model, training, learning):
         outputs, _ = model.stateless_call(values, fixed, images, training=training)
         losses = [
             ops.mean(keras.losses.sparse_categorical_crossentropy(labels, one, True))
-            for one in keras.tree.flatten(outputs)
+            for one in (ops.cast(out, "float32") for out in keras.tree.flatten(outputs))
         ]
         return ops.sum(weights * ops.stack(losses))
 

@@ -4,9 +4,10 @@ import keras
 import matplotlib.pyplot as plt
 import numpy as np
 
-from ilsvrc.vis import checks, style
+from ilsvrc.vis import checks, precision, style
 
 
+@precision.in_float32
 def activations(model, images, layers) -> dict[str, np.ndarray]:
     """Compute what chosen layers put out, as at test time (no dropout).
 
@@ -17,7 +18,7 @@ def activations(model, images, layers) -> dict[str, np.ndarray]:
         layers: layers' names, or one name.
 
     Returns:
-        {name: (n, ...) float array}.
+        {name: (n, ...) float32 array}.
 
     Raises:
         ValueError: if there is no such layer, or the images have another size; it says which
@@ -29,7 +30,10 @@ def activations(model, images, layers) -> dict[str, np.ndarray]:
     tapped = keras.Model(model.inputs, tensors)
     values = tapped.predict(images, batch_size=32, verbose=0)
     values = values if isinstance(values, list) else [values]
-    return dict(zip(layers, values, strict=True))
+    return {
+        name: value.astype("float32", copy=False)
+        for name, value in zip(layers, values, strict=True)
+    }
 
 
 @plt.rc_context(style.STYLE)

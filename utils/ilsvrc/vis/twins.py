@@ -60,6 +60,7 @@ def similarity(maps, others) -> np.ndarray:
     Returns:
         (n,) floats from -1 to 1, over all values of an image; 0 where a map is constant.
     """
+    maps, others = (np.asarray(each, float) for each in (maps, others))  # SciPy knows no bfloat16
     pairs = [(np.ravel(a), np.ravel(b)) for a, b in zip(maps, others, strict=True)]
     return np.array(
         [stats.spearmanr(a, b).statistic if np.ptp(a) and np.ptp(b) else 0.0 for a, b in pairs]

@@ -6,12 +6,13 @@ import numpy as np
 import pandas as pd
 
 from ilsvrc import ledger
-from ilsvrc.vis import checks, style
+from ilsvrc.vis import checks, precision, style
 
 BATCH = 64  # images at a time
 BOX = ["top", "left", "bottom", "right"]
 
 
+@precision.in_float32
 def top_patches(model, layer, images, k=9, units=None, prepare=None) -> pd.DataFrame:
     """Find the patches of a data set to which a layer's units answer most.
 
@@ -44,7 +45,7 @@ def top_patches(model, layer, images, k=9, units=None, prepare=None) -> pd.DataF
     tapped = keras.Model(model.inputs, tensor)
     best, seen = None, 0
     for batch in _batches(images, prepare):
-        maps = tapped.predict_on_batch(checks.images(model, batch))
+        maps = tapped.predict_on_batch(checks.images(model, batch)).astype("float32", copy=False)
         found = _strongest(maps[..., units], first=seen)
         if best is not None:
             found = {key: np.concatenate([best[key], found[key]]) for key in found}
