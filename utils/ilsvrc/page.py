@@ -231,11 +231,33 @@ def answer(text: str, figure=None, title: str = "The answer") -> None:
     display(HTML(f"<details><summary>{title}</summary><p>{text}</p>{picture}</details>"))
 
 
+def _figure(figure, caption: str, alt: str) -> None:
+    """Display a figure with its caption as the book sets those of the cells."""
+    text = (
+        f'<figcaption><p><span class="caption-text">{html.escape(caption)}</span></p></figcaption>'
+    )
+    image = f'<img alt="{html.escape(alt)}" src="{_png(figure)}">'
+    display(HTML(f'<figure class="align-default">{image}{text}</figure>'))
+
+
 def _png(figure) -> str:
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=110, bbox_inches="tight")
     plt.close(figure)
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+def ten_views(lab: Lab, trained) -> None:
+    """Print accuracies from one view and averaged over ten, of this page's and the published run.
+
+    Args:
+        lab: The page's lab.
+        trained: The `training.Trained` of the page's own run.
+    """
+    one, ten = trained.history["val_accuracy"][-1], lab.test(trained, "ten")
+    views = lab.published(lab.headline)["views"]
+    print(f"this page's run: one view {one:.1%}, ten {ten:.1%}")
+    print(f"the published run: one view {views['1']:.1%}, ten {views['10']:.1%}")
 
 
 def photograph(lab: Lab, trained, file: str | Path | None = None, best: int = 3) -> None:
@@ -285,8 +307,23 @@ def _opened(file):
         raise ValueError(f"{str(file)!r} is no picture that Pillow can read.") from error
 
 
-def mistakes(lab: Lab, trained):
-    """Return a figure of a network's answers where they teach something.
+def own_run(trained) -> None:
+    """Display the curves of the run that a page has just trained.
+
+    Args:
+        trained: The `training.Trained` of the page's own run.
+    """
+    heads = isinstance(trained.net.output, list)
+    _figure(
+        vis.curves({"this page's run": trained.history}),
+        "The run of this page, on the machine that built it."
+        + " Drawn is the main output, without the auxiliary ones." * heads,
+        "Loss and accuracy by epoch for the network trained while this page was made.",
+    )
+
+
+def mistakes(lab: Lab, trained) -> None:
+    """Display a network's answers where they teach something.
 
     On real photographs these are the most confident mistakes of the page's own run. On the
     stand-in, where a mistake is a crop of one sky taken for another, it is what the published
@@ -297,10 +334,18 @@ def mistakes(lab: Lab, trained):
         trained: The `training.Trained` of the page's own run.
     """
     dataset = trained.dataset
-    if not dataset.standin:
-        names = dataset.class_names
-        return vis.mistakes(dataset.x_val, dataset.y_val, trained.probabilities, names)
-    return temple(lab.published(lab.headline))
+    if dataset.standin:
+        _figure(
+            temple(lab.published(lab.headline)),
+            "What the published run makes of a photograph of none of its classes.",
+            "The temple, and beside it bars: the published network's probability for each class.",
+        )
+        return
+    _figure(
+        vis.mistakes(dataset.x_val, dataset.y_val, trained.probabilities, dataset.class_names),
+        "The most confident mistakes of this page's run.",
+        "Photographs, each with the network's wrong answer and its probability.",
+    )
 
 
 @plt.rc_context(style.STYLE)
