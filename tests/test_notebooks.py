@@ -272,17 +272,6 @@ def test_a_chapter_defines_every_parameter_that_is_injected(chapter):
     }
 
 
-def test_a_chapter_keeps_its_cells_short(chapter):
-    visible = 0
-    for cell in code_cells(chapter):
-        hidden = {"hide-input", "hide-cell", "remove-input", "remove-cell"}
-        lines = [line for line in cell.source.splitlines() if line.strip()]
-        if not hidden & set(cell.metadata.get("tags", [])):
-            visible += len(lines)
-            assert len(lines) <= 25, f"{len(lines)} lines: {lines[0]}"
-    assert visible <= 250
-
-
 def test_a_chapters_figures_have_captions_and_alt_text(chapter):
     for cell in code_cells(chapter):
         shown = cell.metadata.get("mystnb", {})
