@@ -7,8 +7,8 @@ JAX := .venv-jax/bin
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup book test lint test-tensorflow test-notebooks test-jax format notebooks run \
-  lock clean
+.PHONY: help setup book check-book test lint test-tensorflow test-notebooks test-jax test-chapter \
+  format notebooks run lock clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 26
@@ -19,7 +19,15 @@ book: .venv/ready ## execute the chapters at the laptop profile and build the HT
 	$(BIN)/jupyter-book build -W --keep-going .
 	@echo "The book: $(CURDIR)/_build/html/index.html"
 
-test: lint test-tensorflow test-notebooks test-jax ## ruff, then every test: the four commands below
+check-book: ## every page of the book that `make book` has built, in a browser; executes nothing
+	@test -f _build/html/index.html || { echo "There is no book yet: make book"; exit 1; }
+	BOOK=_build/html $(BIN)/python -m pytest -n 0 -p no:randomly tests/test_book_browser.py
+
+ifdef CHAPTER
+test: lint test-chapter
+else
+test: lint test-tensorflow test-notebooks test-jax ## ruff, then every test; CHAPTER=2015_resnet: one chapter's
+endif
 
 lint: .venv/ready ## ruff on the code and on the chapters' cells
 	$(BIN)/ruff check .
@@ -31,12 +39,13 @@ PYTEST := -m pytest -n 2 --dist loadscope --durations 10
 test-tensorflow: .venv/ready ## every test, on TensorFlow
 	KERAS_BACKEND=tensorflow $(BIN)/python $(PYTEST)
 
+NOTEBOOKS := notebooks
 # pytest-randomly would shuffle the cells of a notebook.
 test-notebooks: .venv/ready ## nbval: every notebook runs at smoke, tagged outputs are compared
 	rm -rf build/cache
 	KERAS_BACKEND=tensorflow ILSVRC_PROFILE=smoke XDG_CACHE_HOME=$(CURDIR)/build/cache \
 	$(BIN)/python $(PYTEST) -x -p no:randomly -p no:cacheprovider \
-	  --nbval-lax --nbval-current-env --nbval-cell-timeout 300 notebooks
+	  --nbval-lax --nbval-current-env --nbval-cell-timeout 300 $(NOTEBOOKS)
 
 # What one process has compiled, the others take from build/jax. Here LLVM's own optimising takes
 # longer than it saves: without it 6:29 in place of 8:00 (what XLA itself rewrites stays).
@@ -46,6 +55,17 @@ test-jax: .venv-jax/ready ## all that a backend can change, on JAX with no Tenso
 	KERAS_BACKEND=jax $(JAX)/python $(PYTEST) -m "not browser and not tools and not graph and not real"
 
 # Jupytext would write its version into each chapter's header.
+# What a chapter's author needs; `make test CHAPTER=2015_resnet` calls it.
+test-chapter: .venv/ready .venv-jax/ready
+	@test -f "chapters/$(CHAPTER).md" || { echo "No chapter is called '$(CHAPTER)'. There are:" \
+	  $(basename $(notdir $(wildcard chapters/*.md))); exit 1; }
+	KERAS_BACKEND=tensorflow $(BIN)/python $(PYTEST) -k $(CHAPTER)
+	$(MAKE) test-notebooks NOTEBOOKS=notebooks/$(CHAPTER).ipynb
+	@for python in "tensorflow $(BIN)/python" "jax $(JAX)/python"; do set -- $$python; \
+	  own=tests/test_$(shell echo $(CHAPTER) | sed 's/^[0-9]*_//').py; test ! -f $$own || \
+	  KERAS_BACKEND=$$1 $$2 $(PYTEST) -m "not browser and not tools and not real" $$own || exit 1; \
+	done
+
 format: .venv/ready ## ruff's format and mendable findings, code and chapters
 	$(BIN)/ruff check --fix --exit-zero --quiet --exclude notebooks .
 	$(BIN)/ruff format --exclude notebooks .

@@ -7,8 +7,10 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
+import gc
 import shutil
 import threading
+import time
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -29,6 +31,15 @@ def own_cache(tmp_path_factory, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
     monkeypatch.delenv("ILSVRC_DATA", raising=False)
     monkeypatch.delenv("ILSVRC_PROFILE", raising=False)
+
+
+@pytest.fixture(autouse=True)
+def freed():
+    """Free the networks of a test that took its time; Python would look for them much later."""
+    began = time.monotonic()
+    yield
+    if time.monotonic() - began > 0.1:
+        gc.collect()
 
 
 @pytest.fixture

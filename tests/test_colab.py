@@ -70,14 +70,17 @@ def colab(tmp_path, repository):
     return run
 
 
-def test_alexnet_runs_on_a_machine_that_has_the_framework_alone(colab, tmp_path):
+TRAIN = 'from ilsvrc import Lab\n\nLab("2012_alexnet").train("alexnet")'
+
+
+def test_a_page_and_a_training_run_where_the_framework_is_all_there_is(colab, tmp_path):
     assert colab("import keras, ilsvrc").stderr.endswith("No module named 'ilsvrc'\n")
     before = json.loads(colab(VERSIONS).stdout)
 
-    file = paths.ROOT / "notebooks" / "2012_alexnet.ipynb"
+    file = paths.ROOT / "notebooks" / "scoreboard.ipynb"
     cells = [cell.source for cell in nbformat.read(file, as_version=4).cells if "outputs" in cell]
     assert cells[0] == notebooks.FIRST_CELL
-    done = colab(EXECUTE, json.dumps(cells))
+    done = colab(EXECUTE, json.dumps([*cells, TRAIN]))
 
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert "The course is installed." in done.stdout

@@ -247,7 +247,7 @@ def test_a_planted_mistake_fails_its_check(mistake, planted):
 
 @pytest.mark.slow
 def test_dense_layers_as_convolutions_give_the_same_at_224_and_a_map_beyond(module):
-    model = module.vgg("A", logits=True, start=ZEROS)
+    model = module.vgg("A", logits=True, start=ZEROS, width=0.5, units=512)
     randomise(model)
     image = np.random.default_rng(1).normal(size=(1, 224, 224, 3)).astype("float32")
     expected = keras.ops.convert_to_numpy(model(image, training=False))
