@@ -38,12 +38,13 @@ def _parameters(pairs) -> dict:
     """Return `-p name value` pairs as a dict of Python values: numbers, true, false or text."""
     import ast
 
-    words = {"true": True, "false": False, "none": None}
+    words = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+    words["none"] = None
     found = {}
     for name, text in pairs:
         try:
             found[name] = words[text.lower()] if text.lower() in words else ast.literal_eval(text)
-        except (ValueError, SyntaxError):
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
             found[name] = text
     return found
 
@@ -94,6 +95,10 @@ def train(chapter, runs, profile, epochs, size, seeds, publish):
     from ilsvrc import Lab, paths, records
 
     lab = Lab(chapter, profile, epochs=epochs, size=size, seeds=seeds)
+    if not lab.runs:
+        raise click.UsageError(
+            f"{chapter} trains nothing. `ilsvrc run {chapter}` executes its page."
+        )
     for name in runs or lab.runs:
         record = records.read(lab.publish(name, paths.RESULTS)) if publish else lab.record(name)
         if publish:
@@ -150,10 +155,12 @@ def main():
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except click.Abort:
-        sys.exit(130)
-    except KeyboardInterrupt:
-        click.echo("Stopped. The same command goes on from the last finished epoch.", err=True)
+    except (click.Abort, KeyboardInterrupt):  # Click makes the former of the latter
+        click.echo(
+            "Stopped. The same command goes on: a training after its last finished epoch, "
+            "a download where it broke off.",
+            err=True,
+        )
         sys.exit(130)
     except (ValueError, MemoryError, OSError, RuntimeError) as error:
         click.echo(f"Error: {error}", err=True)

@@ -48,18 +48,15 @@ class Lab:
             batch: Overrides the images a training step.
 
         Raises:
-            ValueError: There is no such chapter or profile; the message lists those that exist.
+            ValueError: There is no such chapter or profile, and the message lists those that exist;
+                or a number means nothing.
         """
         chapters.path(chapter)
+        self._settings = {"epochs": epochs, "seed": seed, "size": size}
+        self._settings |= {"seeds": seeds, "batch": batch}
+        profiles.check(profile=profile, claims=claims, **self._settings)
         self.chapter, self.claims = chapter, claims
         self.profile = profiles.profile(profile)
-        self._settings = {
-            "epochs": epochs,
-            "seed": seed,
-            "size": size,
-            "seeds": seeds,
-            "batch": batch,
-        }
         self._datasets, self._finished = {}, {}
 
     @property

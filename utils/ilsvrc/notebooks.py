@@ -16,7 +16,7 @@ from pathlib import Path
 import jupytext
 import nbformat
 
-from ilsvrc import chapters, myst, paths
+from ilsvrc import chapters, myst, paths, profiles
 
 REPOSITORY = "https://github.com/imagenet-winners/imagenet-winners"
 REFERENCE = "nbval-check-output"  # the tag of a cell whose output is the same on every machine
@@ -117,7 +117,7 @@ def execute(
         The executed notebook's file. After a failure it holds what ran until then.
 
     Raises:
-        ValueError: There is no such chapter, or it has no such parameter.
+        ValueError: There is no such chapter, it has no such parameter, or a value means nothing.
         RuntimeError: A cell failed; the message names it.
     """
     notebook = jupytext.read(chapters.path(chapter), fmt="md:myst")
@@ -132,6 +132,7 @@ def execute(
             raise ValueError(
                 f"{chapter} has no parameter {name!r}.{hint} It has: {', '.join(known)}."
             )
+    profiles.check(**given)
     target = Path(output) if output else paths.cache() / "notebooks" / f"{chapter}.ipynb"
     target.parent.mkdir(parents=True, exist_ok=True)
     return _papermill(notebook, target, given)
