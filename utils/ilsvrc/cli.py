@@ -22,6 +22,7 @@ def data_group(context):
             images = f"{row['images']:,} images" if row["images"] else ""
             size = f"{row['bytes'] / 2**20:,.0f} MiB" if row["bytes"] else ""
             where = row["where"] or "not here"
+            where = where if row["whole"] else f"{where} (not whole: unpack it again)"
             click.echo(f"{row['name']:<18} {images:>16} {size:>11}  {where}")
 
 
