@@ -200,6 +200,8 @@ def macs_per_second() -> float:
 
 def duration(seconds: float) -> str:
     """Return a duration for people."""
+    if seconds != seconds:  # of a network with layers whose cost nobody knows
+        return "an unknown time"
     if seconds < 90:
         return f"{max(round(seconds), 1)} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
