@@ -13,14 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock
 from PIL import Image, ImageOps, UnidentifiedImageError
 from tqdm import tqdm
 
-from .. import paths
+from .. import files, paths
 from .folders import Listing, refuse_empty
 
-VERSION = 2  # of the way from file to array; a new one makes old arrays useless
+VERSION = 3  # of the way from file to array; a new one makes old arrays useless
 # By name, since Pillow would start another program for some others (EPS: Ghostscript).
 FORMATS = ["JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "AVIF", "PPM", "JPEG2000"]
 LARGEST = 64_000_000  # pixels that a picture may unpack to
@@ -102,28 +101,31 @@ def decoded(listing: Listing, size: int) -> Arrays:
         OSError: when the disk is too full for the arrays.
     """
     folder = paths.cache() / "arrays" / _key(listing, size)
-    if not folder.is_dir() or _readable_now(listing.root, folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{folder}.lock"):
-            if not folder.is_dir() or _readable_now(listing.root, folder):
+    if not _usable(listing.root, folder):
+        files.writable(folder.parent)
+        with files.alone(Path(f"{folder}.lock"), "decodes these images"):
+            if not _usable(listing.root, folder):
                 shutil.rmtree(folder, ignore_errors=True)
-                _build(listing, size, folder)
+                with files.room(folder.parent, "Decoded images are kept"):
+                    _build(listing, size, folder)
     meta = json.loads((folder / "meta.json").read_text())
-    arrays = [
-        np.load(folder / f"{part}_{split}.npy", mmap_mode="r" if part == "x" else None)
-        for split in ("train", "val")
-        for part in ("x", "y")
-    ]
+    arrays = []
+    for split in ("train", "val"):
+        labels = np.load(folder / f"y_{split}.npy")
+        images = np.load(folder / f"x_{split}.npy", mmap_mode="r")
+        arrays += [images[: len(labels)], labels]  # rows beyond were kept for bad files
     return Arrays(*arrays, [tuple(item) for item in meta["skipped"]], meta["digest"])
 
 
-def _readable_now(root: Path, folder: Path) -> bool:
-    """Return whether a file that could not be read when a folder of arrays was made now can be."""
+def _usable(root: Path, folder: Path) -> bool:
+    """Return whether decoded arrays are there, sound, and of all files that can be read now."""
+    if not files.sound(folder):
+        return False
     for path in json.loads((folder / "meta.json").read_text())["unread"]:
         with contextlib.suppress(OSError, ValueError):
             _bytes(root / path)
-            return True
-    return False
+            return False
+    return True
 
 
 def _bytes(path: Path) -> bytes:
@@ -137,8 +139,8 @@ def _bytes(path: Path) -> bytes:
 
 def _key(listing: Listing, size: int) -> str:
     digest = hashlib.sha256(json.dumps([VERSION, size, listing.class_ids]).encode())
-    for split, files in [("train", listing.train), ("val", listing.val)]:
-        for path, label in files:
+    for split, listed in [("train", listing.train), ("val", listing.val)]:
+        for path, label in listed:
             place = f"{listing.root}/{path}"
             stat = os.stat(place) if os.path.exists(place) else os.lstat(place)  # a dangling link
             line = f"{split} {label} {stat.st_size} {stat.st_mtime_ns} {path}\n"
@@ -147,6 +149,8 @@ def _key(listing: Listing, size: int) -> str:
 
 
 def _build(listing: Listing, size: int, folder: Path) -> None:
+    partial = folder.with_name(f"{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)  # what a killed process left: we hold the lock
     count = len(listing.train) + len(listing.val)
     needed, free = count * size * size * 3, shutil.disk_usage(folder.parent).free
     if needed > free:
@@ -155,17 +159,15 @@ def _build(listing: Listing, size: int, folder: Path) -> None:
             f"where {free / 2**20:,.0f} MiB are free. Delete old folders there, take a smaller "
             "size, or set XDG_CACHE_HOME to a larger disk."
         )
-    partial = folder.with_name(f"{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)  # what a killed process left: we hold the lock
     partial.mkdir()
     skipped, unread, digest = [], [], hashlib.sha256()
     try:
         title = f"Decoding {listing.root.name} at {size} pixels"
         with tqdm(total=count, desc=title, unit=" images", leave=False, delay=0.5) as bar:
-            for split, files in [("train", listing.train), ("val", listing.val)]:
-                results = _fill(listing.root, files, size, partial / f"x_{split}.npy", bar)
+            for split, listed in [("train", listing.train), ("val", listing.val)]:
+                results = _fill(listing.root, listed, size, partial / f"x_{split}.npy", bar)
                 kept = []
-                for (path, label), (error, lasting, content) in zip(files, results, strict=True):
+                for (path, label), (error, lasting, content) in zip(listed, results, strict=True):
                     if error:
                         skipped.append((path, error))
                         unread += [] if lasting else [path]
@@ -178,25 +180,29 @@ def _build(listing: Listing, size: int, folder: Path) -> None:
                 refuse_empty(listing.root, f"readable {split}", counts)
         meta = {"digest": digest.hexdigest(), "skipped": skipped, "unread": unread}
         (partial / "meta.json").write_text(json.dumps(meta))
-        os.replace(partial, folder)
+        files.keep(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
 def _fill(
-    root: Path, files: list[tuple[str, int]], size: int, target: Path, bar: tqdm
+    root: Path, listed: list[tuple[str, int]], size: int, target: Path, bar: tqdm
 ) -> list[tuple[str, bool, str]]:
     """Decode files into one array on disk with all cores; return each's outcome in order.
 
     An outcome is (error, whether the error lasts, SHA-256): what could not be read may be read the
-    next time, what the decoder refuses will not be. The array has a row for each file without one.
+    next time, what the decoder refuses will not be. The array's first rows are the files without
+    one.
     """
-    array = np.lib.format.open_memmap(target, "w+", np.uint8, (len(files), size, size, 3))
+    array = np.lib.format.open_memmap(target, "w+", np.uint8, (len(listed), size, size, 3))
+    if hasattr(os, "posix_fallocate"):  # a full disk is an error here, and a dead process later
+        with target.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, target.stat().st_size)
 
     def work(index: int) -> tuple[str, bool, str]:
         source = None
         try:
-            source = _bytes(root / files[index][0])
+            source = _bytes(root / listed[index][0])
             array[index] = decode(source, size)
         except ValueError as error:
             return str(error), True, ""
@@ -208,19 +214,16 @@ def _fill(
     results = []
     pool = ThreadPoolExecutor(cores())  # Pillow and hashlib let other threads run meanwhile
     try:
-        for result in pool.map(work, range(len(files))):
+        for result in pool.map(work, range(len(listed))):
             results.append(result)
             bar.update()
     finally:
         pool.shutdown(cancel_futures=True)
     good = [index for index, (error, *_) in enumerate(results) if not error]
-    if 0 < len(good) < len(files):
-        kept = np.lib.format.open_memmap(
-            target.with_suffix(".kept"), "w+", np.uint8, (len(good), size, size, 3)
-        )
-        for row, index in enumerate(good):
-            kept[row] = array[index]
-        os.replace(target.with_suffix(".kept"), target)
+    for row, index in enumerate(good):
+        if row != index:
+            array[row] = array[index]  # closing the gaps that bad files leave
+    array.flush()
     return results
 
 
