@@ -154,9 +154,20 @@ def defaults(notebook: nbformat.NotebookNode) -> dict:
     return found
 
 
+def _after(target: Path) -> str:
+    """Return, in words, the last cell that a stopped notebook began."""
+    try:
+        cells = nbformat.read(target, as_version=4).cells
+    except (OSError, ValueError):
+        return ""
+    begun = [cell for cell in cells if cell.metadata.get("papermill", {}).get("start_time")]
+    return f" in the cell that begins with {begun[-1].source.splitlines()[0]!r}" if begun else ""
+
+
 def _papermill(notebook: nbformat.NotebookNode, target: Path, parameters: dict) -> Path:
     """Execute a notebook into a file with papermill."""
     import papermill
+    from nbclient.exceptions import CellTimeoutError, DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # the kernel's greetings are no output
@@ -174,6 +185,12 @@ def _papermill(notebook: nbformat.NotebookNode, target: Path, parameters: dict) 
             f"Cell {error.cell_index + 1} of {target.stem}, which begins with {first!r}, failed: "
             f"{error.ename}: {error.evalue}\nWhat ran until then is in {target}"
         ) from None
+    except (DeadKernelError, CellTimeoutError) as error:
+        raise RuntimeError(
+            f"The kernel that ran {target.stem} died{_after(target)}. Most often the machine's "
+            "memory ran out: close other notebooks, or take a smaller profile, --profile laptop.\n"
+            f"What ran until then is in {target}"
+        ) from error
     return target
 
 
