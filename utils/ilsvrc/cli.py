@@ -134,19 +134,17 @@ def scoreboard():
 
 @cli.command()
 def doctor():
-    """Say what a run would use here, and what is wrong."""
-    from ilsvrc import backend, data, paths
-    from ilsvrc.profiles import profile
+    """Say what a run would use here, and what is wrong; a report to paste into an issue."""
+    from ilsvrc import doctor
 
-    click.echo(f"device    {backend.device()}")
-    click.echo("versions  " + ", ".join(f"{k} {v}" for k, v in backend.versions().items()))
-    click.echo(f"profile   {profile().name}")
-    click.echo(f"cache     {paths.cache()}")
-    click.echo(f"data      {paths.data_folder() or 'ILSVRC_DATA is not set'}")
-    if data.find("imagenette"):
-        click.echo(f"images    {data.find('imagenette')}")
-    else:
-        click.echo("images    no Imagenette: run `ilsvrc data fetch imagenette2-160` (99 MB)")
+    lines, wrong = doctor.report()
+    for what, value in lines:
+        click.echo(f"{what:<9} {value}")
+    click.echo()
+    for one in wrong or ["Nothing is wrong."]:
+        click.echo(one)
+    if wrong:
+        sys.exit(1)
 
 
 def main():

@@ -24,17 +24,25 @@ FIRST_CELL = f'''\
 # On Colab or a JupyterHub: fetch the course. Where it is installed, this cell does nothing.
 import importlib.util
 import os
+import site
 import subprocess
 import sys
 
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's greetings
+if not importlib.util.find_spec("tensorflow") and importlib.util.find_spec("jax"):
+    os.environ.setdefault("KERAS_BACKEND", "jax")
 if importlib.util.find_spec("ilsvrc") is None:
-    course = "{REPOSITORY}"
-    course = os.environ.get("ILSVRC_REPOSITORY", course)
-    if not os.path.isdir("imagenet-winners"):
-        clone = ["git", "clone", "--quiet", "--depth", "1", course, "imagenet-winners"]
-        subprocess.run(clone, check=True)
-    subprocess.run([sys.executable, "imagenet-winners/utils/ilsvrc/install.py"], check=True)
-    sys.path.insert(0, os.path.abspath("imagenet-winners/utils"))'''
+    source = "{REPOSITORY}"
+    source = os.environ.get("ILSVRC_REPOSITORY", source)
+    script = "utils/ilsvrc/install.py"
+    around = [place for place in ("..", ".") if os.path.isfile(f"{{place}}/{{script}}")]
+    course = around[0] if around else "imagenet-winners"
+    if not os.path.isdir(course):
+        subprocess.run(["git", "clone", "-q", "--depth", "1", source, course], check=True)
+    if subprocess.run([sys.executable, f"{{course}}/{{script}}"]).returncode:
+        raise SystemExit("The course is not installed; what stands above says what to do.")
+    site.addsitedir(site.getusersitepackages())  # it may be there since a minute ago
+    sys.path.insert(0, os.path.abspath(f"{{course}}/utils"))'''
 METADATA = {
     "accelerator": "GPU",
     "colab": {"gpuType": "T4", "provenance": [], "toc_visible": True},

@@ -157,8 +157,8 @@ def _request(entry: Entry, archive: Path, bar: tqdm) -> None:
         kind = response.headers.get("Content-Type", "")
         if kind.startswith("text/html"):
             raise ValueError(
-                f"{entry.url} answers with a web page, not with the archive: a login or proxy stands "
-                "between. Open the address in a browser on this network, then try "
+                f"{entry.url} answers with a web page, not with the archive: a login or proxy "
+                "stands between. Open the address in a browser on this network, then try "
                 f"again: ilsvrc data fetch {entry.name}"
             )
         length = response.headers.get("Content-Length")
