@@ -65,9 +65,9 @@ def main() -> None:
                 "that the environment cannot be written, ask whoever runs this server to install "
                 f"them for all, and the course: pip install --no-deps --editable {root}"
             )
+    course = ["--no-deps", "--editable", str(root)]
     # Where nothing can be fetched, setuptools may still be here to build with.
-    offline = ["--no-build-isolation"] if installed("setuptools") else []
-    if not pip("--no-deps", *offline, "--editable", str(root)):
+    if not pip(*course) and not pip("--no-build-isolation", *course):
         print(f"The course is used from {root}; after a restart, run this cell again.")
     if (
         shutil.which("nvidia-smi")
