@@ -15,7 +15,7 @@ from ilsvrc import Lab, cli, notebooks
 CHAPTER = "2012_alexnet"
 WRONG = [
     *[("epochs", value) for value in (0, -1, 2.5, 1e9, "abc", "3", [3], True, 10**9, float("nan"))],
-    *[("seed", value) for value in (-1, 0.5, "abc", {"a", "b"}, 2**31, False)],
+    *[("seed", value) for value in (-1, 0.5, "abc", {"a"}, 2**31, False)],
     *[("size", value) for value in (0, -64, 15, 1e3, "64")],
     *[("seeds", value) for value in (0, -3, 1.0)],
     *[("batch", value) for value in (0, -1, "all")],
