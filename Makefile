@@ -16,7 +16,8 @@ help: ## list these commands
 setup: .venv/ready ## install the locked packages and the course into .venv
 
 book: .venv/ready ## execute the chapters at the laptop profile and build the HTML
-	$(BIN)/jupyter-book build -W --keep-going .
+	$(BIN)/jupyter-book build -W --keep-going . || \
+	  { echo "The book was not built. If what is said above names no page of yours: make clean, then make book"; exit 1; }
 	@echo "The book: $(CURDIR)/_build/html/index.html"
 
 check-book: ## every page of the book that `make book` has built, in a browser; executes nothing

@@ -77,6 +77,8 @@ def html(browser):  # nothing is built where nobody can look at it
     config = yaml.safe_load((paths.ROOT / "_config.yml").read_text(encoding="utf-8"))
     left_out = [f"chapters/{name}.md" for name in chapters.names() if name not in FEW]
     config["execute"]["exclude_patterns"] = left_out
+    extensions = config["sphinx"]["local_extensions"]  # told from where the settings lie
+    config["sphinx"]["local_extensions"] = {n: str(paths.ROOT / p) for n, p in extensions.items()}
     (folder / "_config.yml").write_text(yaml.safe_dump(config), encoding="utf-8")
     places = ["--config", folder / "_config.yml", "--path-output", folder]
     jupyter_book = Path(sys.executable).with_name("jupyter-book")

@@ -58,11 +58,12 @@ def colab(tmp_path, repository):
     (tmp_path / "content").mkdir()
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
 
-    def run(code, *arguments):
+    def run(code, *arguments, where="content", **environment):
+        course = {"ILSVRC_REPOSITORY": str(repository), "ILSVRC_PROFILE": "smoke"}
         return subprocess.run(
             [tmp_path / "env" / "bin" / "python", "-c", code, *arguments],
-            cwd=tmp_path / "content",
-            env=kept | {"ILSVRC_REPOSITORY": str(repository), "ILSVRC_PROFILE": "smoke"},
+            cwd=tmp_path / where,
+            env=kept | course | environment,
             capture_output=True,
             text=True,
         )
@@ -88,3 +89,48 @@ def test_a_page_and_a_training_run_where_the_framework_is_all_there_is(colab, tm
     assert json.loads(colab(VERSIONS).stdout) == before
     assert colab(notebooks.FIRST_CELL).stdout == ""  # it is there now: nothing to do
     assert colab("import papermill").returncode == 0  # a light dependency that was missing
+
+
+def test_where_nothing_can_be_fetched_it_is_said_what_is_missing(colab):
+    done = colab(notebooks.FIRST_CELL, PIP_NO_INDEX="1", PIP_CONFIG_FILE=os.devnull)
+    assert done.returncode == 1
+    assert "could not be installed: papermill" in done.stderr
+    assert "ask whoever runs this server" in done.stderr
+
+
+def test_the_checkout_that_a_notebook_lies_in_is_taken(colab, repository, tmp_path):
+    clone = ["git", "clone", "--quiet", str(repository), str(tmp_path / "pulled")]
+    subprocess.run(clone, check=True)
+    (tmp_path / "pulled" / "notebooks").mkdir(exist_ok=True)
+    code = notebooks.FIRST_CELL + "\nimport ilsvrc\nprint(ilsvrc.__file__)"
+    done = colab(code, where="pulled/notebooks")
+    assert str(tmp_path / "pulled" / "utils") in done.stdout, done.stderr
+    assert not (tmp_path / "pulled" / "notebooks" / "imagenet-winners").exists()
+
+
+OLD = """
+import importlib.metadata, runpy, sys
+real = importlib.metadata.version
+importlib.metadata.version = lambda name: "2.15.0" if name == "keras" else real(name)
+runpy.run_path(sys.argv[1], run_name="__main__")
+"""
+
+
+def test_a_framework_too_old_is_named_and_left_as_it_is(colab):
+    before = json.loads(colab(VERSIONS).stdout)
+    done = colab(OLD, str(paths.ROOT / "utils" / "ilsvrc" / "install.py"))
+    assert done.returncode == 1 and "The course is installed" not in done.stdout
+    assert "keras 2.15.0 is here, and the course needs keras>=" in done.stderr
+    assert json.loads(colab(VERSIONS).stdout) == before
+
+
+@pytest.mark.parametrize(("hidden", "backend"), [("tensorflow", "jax"), ("nothing", None)])
+def test_the_first_cell_takes_the_framework_that_is_there(hidden, backend):
+    code = (
+        "import importlib.util as u\nreal = u.find_spec\n"
+        f"u.find_spec = lambda name: None if name == {hidden!r} else real(name)\n"
+        f"{notebooks.FIRST_CELL}\nprint(os.environ.get('KERAS_BACKEND'))"
+    )
+    kept = {name: value for name, value in os.environ.items() if name != "KERAS_BACKEND"}
+    done = subprocess.run([sys.executable, "-c", code], env=kept, capture_output=True, text=True)
+    assert done.stdout.strip() == str(backend), done.stderr

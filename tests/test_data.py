@@ -1,10 +1,12 @@
 """Data sets as arrays: layouts, odd files, the decode-once cache, choices, and what goes wrong."""
 
 import io
+import shutil
 import subprocess
 import sys
 import time
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -75,7 +77,14 @@ def test_class_folders_alone_are_split_the_same_way_each_time(tmp_path):
     assert not seen & held and len(seen | held) == 20
 
 
-def test_tiny_imagenet_in_its_own_layout(tmp_path, monkeypatch):
+@pytest.fixture
+def small_catalogue(monkeypatch):
+    """Let the catalogue's data sets be whole with a handful of images."""
+    for name, entry in data.CATALOGUE.items():
+        monkeypatch.setitem(data.CATALOGUE, name, replace(entry, images=4))
+
+
+def test_tiny_imagenet_in_its_own_layout(tmp_path, monkeypatch, small_catalogue):
     root = tmp_path / "tiny-imagenet-200"
     for name, colour in [("n02", RED), ("n01", GREEN)]:
         for index in range(3):
@@ -135,7 +144,7 @@ def blemished(folder):
     """The colours, with a truncated, an empty and a text file among them."""
     whole = picture(folder / "train" / "red" / "broken.jpg", size=(200, 200)).read_bytes()
     (folder / "train" / "red" / "broken.jpg").write_bytes(whole[: len(whole) // 2])
-    (folder / "train" / "green" / "0.txt").write_text("not an image")
+    (folder / "train" / "green" / "0.jpg.html").write_text("<p>not an image</p>")
     (folder / "val" / "green" / "empty.png").write_bytes(b"")
     (folder / "val" / "green" / ".DS_Store").write_bytes(b"hidden")
     return folder
@@ -146,7 +155,7 @@ def test_bad_files_are_named_counted_and_left_out(blemished):
         with pytest.warns(UserWarning, match="3 of 17 files are no readable image") as caught:
             dataset = load(blemished)
         assert [file for file, _ in dataset.skipped] == [
-            "train/green/0.txt",
+            "train/green/0.jpg.html",
             "train/red/broken.jpg",
             "val/green/empty.png",
         ]
@@ -158,7 +167,7 @@ def test_bad_files_are_named_counted_and_left_out(blemished):
 
 
 def test_bad_files_are_refused_on_demand(blemished):
-    with pytest.raises(ValueError, match=r"3 of 17 .*0\.txt.*broken\.jpg.*empty\.png"):
+    with pytest.raises(ValueError, match=r"3 of 17 .*0\.jpg\.html.*broken\.jpg.*empty\.png"):
         load(blemished, bad="raise")
 
 
@@ -301,7 +310,7 @@ def test_look_up_explicit_path_then_ilsvrc_data_then_cache(tmp_path, monkeypatch
     assert data.find("imagenette2-320") is None
 
 
-def test_imagenette_is_the_variant_that_suits_the_size(tmp_path, monkeypatch):
+def test_imagenette_is_the_variant_that_suits_the_size(tmp_path, monkeypatch, small_catalogue):
     monkeypatch.setenv("ILSVRC_DATA", str(tmp_path))
     imagenette(tmp_path, "imagenette2-224", (24, 24))
     squashed = data.load("imagenette", 8)
@@ -321,7 +330,7 @@ def test_status_names_what_is_here_and_what_could_be(tmp_path, monkeypatch):
     assert set(rows) == {"photographs", *data.CATALOGUE}
     assert rows["photographs"]["where"] == "embedded" and rows["photographs"]["images"] == 10
     here = rows["imagenette2-160"]
-    assert here["where"] == root and here["images"] == 4
+    assert here["where"] == root and here["images"] == 4 and not here["whole"]
     assert here["bytes"] == sum(path.stat().st_size for path in root.rglob("*.JPEG"))
     missing = rows["imagenette2"]
     assert missing["where"] is None and missing["bytes"] == 1_557_161_267
@@ -331,12 +340,12 @@ def test_status_names_what_is_here_and_what_could_be(tmp_path, monkeypatch):
 
 
 def test_missing_data_say_the_next_command(monkeypatch, tmp_path):
-    monkeypatch.setenv("ILSVRC_DATA", str(tmp_path / "gone"))
+    monkeypatch.setenv("ILSVRC_DATA", str(tmp_path))
     with pytest.raises(FileNotFoundError) as caught:
         data.load("imagenette", 128)
     message = str(caught.value)
     assert "ilsvrc data fetch imagenette2-160" in message and "94 MiB" in message
-    assert "ILSVRC_DATA=" in message and "gone (no such folder)" in message
+    assert "ILSVRC_DATA=" in message and "data (no such folder)" in message
     with pytest.raises(FileNotFoundError, match=r"cannot be downloaded.*ILSVRC_DATA="):
         data.load("imagenette2-224")
     with pytest.raises(FileNotFoundError, match="no folder"):
@@ -389,6 +398,9 @@ def test_a_class_without_a_readable_image_is_refused(folder):
 
 def test_half_a_split_is_refused(folder):
     (folder / "val").rename(folder / "validation")
+    with pytest.raises(ValueError, match="rename validation to val"):
+        load(folder)
+    shutil.rmtree(folder / "validation")
     with pytest.raises(ValueError, match="no folder 'val'"):
         load(folder)
 

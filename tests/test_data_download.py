@@ -67,6 +67,7 @@ class Server(ThreadingHTTPServer):
         self.content = tar(files())
         self.breaks, self.most = 0, 100_000
         self.ranges, self.status, self.shift, self.announce = True, None, 0, True
+        self.kind = None
         self.asked = []  # the Range header of each request
 
     @property
@@ -94,6 +95,8 @@ class Handler(BaseHTTPRequestHandler):
         if start:
             first, whole = start - server.shift, len(server.content)
             self.send_header("Content-Range", f"bytes {first}-{whole - 1}/{whole}")
+        if server.kind:
+            self.send_header("Content-Type", server.kind)
         if server.announce:
             self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -225,10 +228,20 @@ def test_a_missing_page_is_said_at_once_and_a_busy_server_is_tried_again(server)
     with pytest.raises(ConnectionError, match="404"):
         data.fetch(server.entry())
     assert len(server.asked) == 1
-    server.status = 503
-    with pytest.raises(ConnectionError, match="503"):
-        data.fetch(server.entry())
-    assert len(server.asked) == 1 + download.TRIES
+    for tries, status in enumerate((503, 429), 1):
+        server.status = status
+        with pytest.raises(ConnectionError, match=str(status)):
+            data.fetch(server.entry())
+        assert len(server.asked) == 1 + tries * download.TRIES
+
+
+def test_a_login_page_is_told_from_the_archive(server):
+    server.kind, server.content = "text/html; charset=utf-8", b"<html>Sign in</html>"
+    entry = server.entry(bytes=300_000)
+    with pytest.raises(ValueError, match="answers with a web page, not with the archive"):
+        data.fetch(entry)
+    server.kind, server.content = "application/gzip", tar(files())
+    assert whole(data.fetch(server.entry()))  # nothing of the page was kept
 
 
 def test_no_server_at_all(server):
@@ -275,8 +288,12 @@ def test_an_archive_that_leads_out_or_is_none_leaves_nothing(server, evil):
     server.content = evil()
     with pytest.raises(ValueError):
         data.fetch(server.entry())
-    assert left() == []
+    assert left() == [f"{NAME}.useless"]
     assert not list(paths.cache().rglob("escaped*"))
+    asked = len(server.asked)
+    with pytest.raises(ValueError, match=r"fetched before .*delete .*useless"):
+        data.fetch(server.entry())
+    assert len(server.asked) == asked  # a right archive that is no use is not fetched again
 
 
 def test_a_full_disk_is_said_before_the_download(server, monkeypatch):

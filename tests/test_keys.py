@@ -145,7 +145,7 @@ def test_keys_are_the_same_in_another_process_and_backend():
 # Records of an earlier recipe, whose pages say so; to be trained again.
 EARLIER = {
     "2012_alexnet": [
-        *("alexnet", "baseline", "images-1000", "images-3000", "no-colour", "no-dropout"),
+        *("baseline", "images-1000", "images-3000", "no-colour", "no-dropout"),
         *("no-lrn", "no-patches", "pool-2", "sigmoid"),
     ],
     "2013_zfnet": ["baseline", "first-11-2", "first-11-4", "first-7-4", "renormalised", "zfnet"],

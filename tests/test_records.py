@@ -173,3 +173,74 @@ def test_runs_on_other_images_are_not_compared():
         records.compare(run_of(right), run_of(right, labels=np.array([0, 1, 0])))
     with pytest.raises(ValueError, match="number of seeds"):
         records.compare(run_of(right), run_of(right * 2))
+
+
+# What is read is checked
+
+
+def spoiled(path, **changes):
+    facts = json.loads(path.read_text())
+    for place, value in changes.items():
+        *outer, name = place.split("__")
+        member = facts
+        for one in outer:
+            member = member[one]
+        if value is None:
+            member.pop(name)
+        else:
+            member[name] = value
+    path.write_text(json.dumps(facts))
+
+
+SPOILED = {
+    "cut off": lambda path: path.write_text(path.read_text()[:200]),
+    "empty": lambda path: path.write_bytes(b""),
+    "a list": lambda path: path.write_text("[]"),
+    "no accuracy": lambda path: spoiled(path, top1=None),
+    "accuracy in words": lambda path: spoiled(path, top1__mean="high"),
+    "a flag for a number": lambda path: spoiled(path, top1__seeds=True),
+    "a script in a title": lambda path: spoiled(path, data__title="<script>alert(1)</script>"),
+    "a link in a device": lambda path: spoiled(path, device__name="<a href=x>GPU</a>"),
+    "markup in a class": lambda path: spoiled(path, data__class_names=["`x`"]),
+    "arrays cut off": lambda path: path.with_suffix(".npz").write_bytes(b"PK\x03\x04"),
+    "arrays gone": lambda path: path.with_suffix(".npz").unlink(),
+    "other arrays": lambda path: np.savez(path.with_suffix(".npz"), labels=np.zeros(3)),
+}
+
+
+@pytest.mark.parametrize("how", SPOILED)
+def test_a_bad_record_is_named_with_what_to_do_and_stops_no_scoreboard(record, tmp_path, how):
+    records.write(records.Record(FACTS | {"run": "good"}, record.arrays), tmp_path)
+    bad = records.write(record, tmp_path)
+    SPOILED[how](bad)
+    with pytest.raises(ValueError, match=r"small\.json cannot be used: .*git checkout -- ") as said:
+        records.read(bad)
+    assert "Traceback" not in str(said.value)
+    with pytest.warns(UserWarning, match=r"small\.json cannot be used"):
+        board = records.scoreboard(tmp_path)
+    assert board.run.tolist() == ["good"]
+
+
+def test_a_hidden_file_is_no_record(record, tmp_path):
+    path = records.write(record, tmp_path)
+    path.with_name("._small.json").write_bytes(b"\x00\x05\x16\x07")
+    assert len(records.scoreboard(tmp_path)) == 1
+
+
+def test_a_record_is_on_the_disk_before_it_has_its_name(record, tmp_path, monkeypatch):
+    done, fsync, replace = [], records.os.fsync, records.os.replace
+    monkeypatch.setattr(records.os, "fsync", lambda file: (done.append("disk"), fsync(file)))
+    monkeypatch.setattr(
+        records.os, "replace", lambda one, other: (done.append("name"), replace(one, other))
+    )
+    records.write(record, tmp_path)
+    assert done == ["disk", "name"] * 2
+
+
+def test_pickles_are_not_opened(record, tmp_path):
+    path = records.write(record, tmp_path)
+    np.savez(path.with_suffix(".npz"), labels=np.array([{"a": 1}], object))
+    content = path.with_suffix(".npz").read_bytes()
+    spoiled(path, arrays=records.hashlib.sha256(content).hexdigest())
+    with pytest.raises(ValueError, match="cannot be used"):
+        records.read(path)

@@ -456,8 +456,9 @@ def test_what_cannot_be_asked_is_refused(name):
     images = some_images(model)
     with pytest.raises(ValueError, match=r"softmax, 'softmax'.*logits=True"):
         ask(keras.Model(model.input, layers.Softmax(name="softmax")(model.output)), images, 0)
-    with pytest.raises(ValueError, match="holds another model, 'net'"):
-        ask(keras.Model(model.input, model(model.input)), images, 0)
+    if name in ("class_activation_map", "grad_cam"):  # these need one graph
+        with pytest.raises(ValueError, match="holds another model, 'net'"):
+            ask(keras.Model(model.input, model(model.input)), images, 0)
     with pytest.raises(ValueError, match=r"\(n, 15, 14, 3\), got \(15, 14, 3\)"):
         ask(model, images[0], 0)
     for classes in (4, -1, [0, 1], [[0], [1], [2]], 1.0, [0, 1, 9]):

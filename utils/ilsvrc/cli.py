@@ -22,6 +22,7 @@ def data_group(context):
             images = f"{row['images']:,} images" if row["images"] else ""
             size = f"{row['bytes'] / 2**20:,.0f} MiB" if row["bytes"] else ""
             where = row["where"] or "not here"
+            where = where if row["whole"] else f"{where} (not whole: unpack it again)"
             click.echo(f"{row['name']:<18} {images:>16} {size:>11}  {where}")
 
 
@@ -38,12 +39,13 @@ def _parameters(pairs) -> dict:
     """Return `-p name value` pairs as a dict of Python values: numbers, true, false or text."""
     import ast
 
-    words = {"true": True, "false": False, "none": None}
+    words = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+    words["none"] = None
     found = {}
     for name, text in pairs:
         try:
             found[name] = words[text.lower()] if text.lower() in words else ast.literal_eval(text)
-        except (ValueError, SyntaxError):
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
             found[name] = text
     return found
 
@@ -94,6 +96,10 @@ def train(chapter, runs, profile, epochs, size, seeds, publish):
     from ilsvrc import Lab, paths, records
 
     lab = Lab(chapter, profile, epochs=epochs, size=size, seeds=seeds)
+    if not lab.runs:
+        raise click.UsageError(
+            f"{chapter} trains nothing. `ilsvrc run {chapter}` executes its page."
+        )
     for name in runs or lab.runs:
         record = records.read(lab.publish(name, paths.RESULTS)) if publish else lab.record(name)
         if publish:
@@ -128,19 +134,17 @@ def scoreboard():
 
 @cli.command()
 def doctor():
-    """Say what a run would use here, and what is wrong."""
-    from ilsvrc import backend, data, paths
-    from ilsvrc.profiles import profile
+    """Say what a run would use here, and what is wrong; a report to paste into an issue."""
+    from ilsvrc import doctor
 
-    click.echo(f"device    {backend.device()}")
-    click.echo("versions  " + ", ".join(f"{k} {v}" for k, v in backend.versions().items()))
-    click.echo(f"profile   {profile().name}")
-    click.echo(f"cache     {paths.cache()}")
-    click.echo(f"data      {paths.data_folder() or 'ILSVRC_DATA is not set'}")
-    if data.find("imagenette"):
-        click.echo(f"images    {data.find('imagenette')}")
-    else:
-        click.echo("images    no Imagenette: run `ilsvrc data fetch imagenette2-160` (99 MB)")
+    lines, wrong = doctor.report()
+    for what, value in lines:
+        click.echo(f"{what:<9} {value}")
+    click.echo()
+    for one in wrong or ["Nothing is wrong."]:
+        click.echo(one)
+    if wrong:
+        sys.exit(1)
 
 
 def main():
@@ -150,10 +154,12 @@ def main():
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except click.Abort:
-        sys.exit(130)
-    except KeyboardInterrupt:
-        click.echo("Stopped. The same command goes on from the last finished epoch.", err=True)
+    except (click.Abort, KeyboardInterrupt):  # Click makes the former of the latter
+        click.echo(
+            "Stopped. The same command goes on: a training after its last finished epoch, "
+            "a download where it broke off.",
+            err=True,
+        )
         sys.exit(130)
     except (ValueError, MemoryError, OSError, RuntimeError) as error:
         click.echo(f"Error: {error}", err=True)

@@ -48,18 +48,15 @@ class Lab:
             batch: Overrides the images a training step.
 
         Raises:
-            ValueError: There is no such chapter or profile; the message lists those that exist.
+            ValueError: There is no such chapter or profile, and the message lists those that exist;
+                or a number means nothing.
         """
         chapters.path(chapter)
+        self._settings = {"epochs": epochs, "seed": seed, "size": size}
+        self._settings |= {"seeds": seeds, "batch": batch}
+        profiles.check(profile=profile, claims=claims, **self._settings)
         self.chapter, self.claims = chapter, claims
         self.profile = profiles.profile(profile)
-        self._settings = {
-            "epochs": epochs,
-            "seed": seed,
-            "size": size,
-            "seeds": seeds,
-            "batch": batch,
-        }
         self._datasets, self._finished = {}, {}
 
     @property
@@ -203,6 +200,8 @@ def macs_per_second() -> float:
 
 def duration(seconds: float) -> str:
     """Return a duration for people."""
+    if seconds != seconds:  # of a network with layers whose cost nobody knows
+        return "an unknown time"
     if seconds < 90:
         return f"{max(round(seconds), 1)} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -43,6 +43,14 @@ POOLS = (
     keras.layers.AveragePooling3D,
 )
 UPSAMPLING = (keras.layers.UpSampling1D, keras.layers.UpSampling2D, keras.layers.UpSampling3D)
+# With weights that the ledger understands; products of activations have names of their own.
+WEIGHTED = (
+    *(*CONVOLUTIONS, *TRANSPOSED, keras.layers.Dense, keras.layers.BatchNormalization),
+    *(keras.layers.LayerNormalization, keras.layers.GroupNormalization, keras.layers.PReLU),
+    *(keras.layers.Normalization, keras.layers.Embedding),
+)
+PRODUCTS = {"Matmul", "Einsum", "Dot", "Tensordot", "Inner", "Vdot", "Conv", "ConvTranspose"}
+PRODUCTS |= {"DepthwiseConv", "SeparableConv", "DotProductAttention"}
 # These change the grid at its border only: each output still sees what its input saw.
 BORDER = (
     keras.layers.ZeroPadding1D,
@@ -101,8 +109,9 @@ def calls(model) -> list[Call]:
         layer, shape = node.operation, tuple(node.output_tensors[0].shape[1:])
         if isinstance(layer, keras.Model):
             raise ValueError(
-                f"{model.name!r} holds another model, {layer.name!r}. Ask for that one: "
-                f"ledger(model.get_layer({layer.name!r}))."
+                f"{model.name!r} holds another model, {layer.name!r}. Make one graph of both, "
+                "model = ledger.flattened(model), or ask for the inner one, "
+                f"model.get_layer({layer.name!r})."
             )
         if None in shape:
             raise ValueError(
@@ -124,6 +133,53 @@ def calls(model) -> list[Call]:
     return found
 
 
+def flattened(model) -> keras.Model:
+    """Return a model that holds others as one flat graph of the same layers, weights shared.
+
+    Args:
+        model: a built functional or sequential model; those that it holds have graphs, too.
+
+    Raises:
+        ValueError: if a model within has no graph, or two layers have the same name.
+    """
+    while any(isinstance(layer, keras.Model) for layer in model.layers):
+        for layer in model.layers:
+            if isinstance(layer, keras.Model) and not getattr(layer, "inputs", None):
+                raise ValueError(
+                    f"{layer.name!r} is a subclass of keras.Model without a graph of layers; its "
+                    "inside cannot be laid open. Saliency, integrated gradients and occlusion take "
+                    "any model."
+                )
+        model = keras.Model(
+            model.inputs, model.outputs, name=model.name
+        )  # of a sequential one, too
+        model = keras.models.clone_model(
+            model, clone_function=lambda layer: layer, call_function=_without_border
+        )
+    return model
+
+
+def _without_border(layer, *args, **options):
+    """Call a layer; of a model, call its layers one by one, so that they join the graph outside."""
+    if not isinstance(layer, keras.Model):
+        return layer(*args, **options)
+    graph = keras.Model(layer.inputs, layer.outputs)
+    return graph._run_through_graph(args[0], lambda operation: operation)  # as clone_model does
+
+
+def understood(layer) -> bool:
+    """Return whether the ledger knows what a layer (or a ``keras.ops`` operation) multiplies.
+
+    It does not know layers that hold others (attention, wrappers, blocks of one's own), layers with
+    weights of a kind not named here, and operations that multiply two tensors.
+    """
+    if not isinstance(layer, keras.Layer):
+        return type(layer).__name__ not in PRODUCTS
+    if layer._layers or isinstance(layer, (keras.layers.Attention, keras.layers.Dot)):
+        return False
+    return not layer.weights or isinstance(layer, WEIGHTED)
+
+
 def ledger(model) -> pd.DataFrame:
     """Return a network's ledger, one row a layer.
 
@@ -140,7 +196,8 @@ def ledger(model) -> pd.DataFrame:
         - ``output``: its output's shape without the batch, a tuple,
         - ``parameters``: its weights and biases, those of a frozen layer too,
         - ``statistics``: numbers that it keeps and does not learn: batch norm's moving averages,
-        - ``macs``: multiplications with addition for one image (convolutions and dense layers),
+        - ``macs``: multiplications with addition for one image (convolutions and dense layers); nan
+          for a layer that is not `understood`,
         - ``activation_bytes``: bytes of its output for one image in float32,
         - ``receptive_field``: the side in input pixels of the square that one output can see
           (a tuple where it is not square); None is the whole image: after flattening, or after a
@@ -205,9 +262,13 @@ def boxes(model, layer: str, places) -> np.ndarray:
 
 
 def totals(model) -> dict[str, int]:
-    """Return a model's (or ledger's) sums of `SUMMED`: parameters, statistics, MACs, bytes."""
+    """Return a model's (or ledger's) sums of `SUMMED`: parameters, statistics, MACs, bytes.
+
+    The MACs are nan where a layer's are not known.
+    """
     table = model if isinstance(model, pd.DataFrame) else ledger(model)
-    return {column: int(table[column].sum()) for column in SUMMED}
+    sums = {column: sum(table[column]) for column in SUMMED}
+    return {column: n if n != n else int(n) for column, n in sums.items()}
 
 
 def stages(model, stages: dict[str, str | list[str]]) -> pd.DataFrame:
@@ -342,8 +403,10 @@ def _grid(layer, shape: tuple[int, ...]) -> tuple[int, ...]:
     return shape[1:] if channels_first else shape[:-1]
 
 
-def _macs(use: Call, before: list[Call]) -> int:
+def _macs(use: Call, before: list[Call]) -> int | float:
     layer = use.layer
+    if not understood(layer):
+        return math.nan
     if isinstance(layer, keras.layers.Dense):
         return math.prod(layer.kernel.shape) * math.prod(use.shape[:-1])
     if isinstance(layer, TRANSPOSED):  # each input is multiplied by the whole kernel
@@ -369,6 +432,8 @@ def _field(use: Call, before: list[Call], fields: list) -> tuple[np.ndarray, np.
         return np.ones(sides), np.ones(sides)
     field = np.maximum.reduce([f for f, _ in fields])
     stride = np.maximum.reduce([s for _, s in fields])
+    if not understood(layer) and stride.any():
+        return np.full_like(field, np.nan), np.full_like(stride, np.nan)
     if isinstance(layer, (*CONVOLUTIONS, *POOLS)):
         size, step = _window(layer)
         return field + (size - 1) * stride, stride * step
@@ -405,7 +470,7 @@ def _seen(use: Call, before: tuple[int, ...], first, last) -> tuple[np.ndarray, 
         kept = getattr(layer, "cropping", None) or -np.array(layer.padding)
         before = np.array(kept)[:, 0]
         return first + before, last + before
-    if tuple(grid) == _grid(layer, use.shape):
+    if tuple(grid) == _grid(layer, use.shape) and understood(layer):
         return first, last
     whole = grid - 1 if grid.size == 2 else 0
     return 0 * first, 0 * last + whole

@@ -16,7 +16,7 @@ from pathlib import Path
 import jupytext
 import nbformat
 
-from ilsvrc import chapters, myst, paths
+from ilsvrc import chapters, myst, paths, profiles
 
 REPOSITORY = "https://github.com/imagenet-winners/imagenet-winners"
 REFERENCE = "nbval-check-output"  # the tag of a cell whose output is the same on every machine
@@ -24,17 +24,25 @@ FIRST_CELL = f'''\
 # On Colab or a JupyterHub: fetch the course. Where it is installed, this cell does nothing.
 import importlib.util
 import os
+import site
 import subprocess
 import sys
 
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's greetings
+if not importlib.util.find_spec("tensorflow") and importlib.util.find_spec("jax"):
+    os.environ.setdefault("KERAS_BACKEND", "jax")
 if importlib.util.find_spec("ilsvrc") is None:
-    course = "{REPOSITORY}"
-    course = os.environ.get("ILSVRC_REPOSITORY", course)
-    if not os.path.isdir("imagenet-winners"):
-        clone = ["git", "clone", "--quiet", "--depth", "1", course, "imagenet-winners"]
-        subprocess.run(clone, check=True)
-    subprocess.run([sys.executable, "imagenet-winners/utils/ilsvrc/install.py"], check=True)
-    sys.path.insert(0, os.path.abspath("imagenet-winners/utils"))'''
+    source = "{REPOSITORY}"
+    source = os.environ.get("ILSVRC_REPOSITORY", source)
+    script = "utils/ilsvrc/install.py"
+    around = [place for place in ("..", ".") if os.path.isfile(f"{{place}}/{{script}}")]
+    course = around[0] if around else "imagenet-winners"
+    if not os.path.isdir(course):
+        subprocess.run(["git", "clone", "-q", "--depth", "1", source, course], check=True)
+    if subprocess.run([sys.executable, f"{{course}}/{{script}}"]).returncode:
+        raise SystemExit("The course is not installed; what stands above says what to do.")
+    site.addsitedir(site.getusersitepackages())  # it may be there since a minute ago
+    sys.path.insert(0, os.path.abspath(f"{{course}}/utils"))'''
 METADATA = {
     "accelerator": "GPU",
     "colab": {"gpuType": "T4", "provenance": [], "toc_visible": True},
@@ -117,7 +125,7 @@ def execute(
         The executed notebook's file. After a failure it holds what ran until then.
 
     Raises:
-        ValueError: There is no such chapter, or it has no such parameter.
+        ValueError: There is no such chapter, it has no such parameter, or a value means nothing.
         RuntimeError: A cell failed; the message names it.
     """
     notebook = jupytext.read(chapters.path(chapter), fmt="md:myst")
@@ -132,6 +140,7 @@ def execute(
             raise ValueError(
                 f"{chapter} has no parameter {name!r}.{hint} It has: {', '.join(known)}."
             )
+    profiles.check(**given)
     target = Path(output) if output else paths.cache() / "notebooks" / f"{chapter}.ipynb"
     target.parent.mkdir(parents=True, exist_ok=True)
     return _papermill(notebook, target, given)
@@ -153,9 +162,20 @@ def defaults(notebook: nbformat.NotebookNode) -> dict:
     return found
 
 
+def _after(target: Path) -> str:
+    """Return, in words, the last cell that a stopped notebook began."""
+    try:
+        cells = nbformat.read(target, as_version=4).cells
+    except (OSError, ValueError):
+        return ""
+    begun = [cell for cell in cells if cell.metadata.get("papermill", {}).get("start_time")]
+    return f" in the cell that begins with {begun[-1].source.splitlines()[0]!r}" if begun else ""
+
+
 def _papermill(notebook: nbformat.NotebookNode, target: Path, parameters: dict) -> Path:
     """Execute a notebook into a file with papermill."""
     import papermill
+    from nbclient.exceptions import CellTimeoutError, DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # the kernel's greetings are no output
@@ -173,6 +193,12 @@ def _papermill(notebook: nbformat.NotebookNode, target: Path, parameters: dict) 
             f"Cell {error.cell_index + 1} of {target.stem}, which begins with {first!r}, failed: "
             f"{error.ename}: {error.evalue}\nWhat ran until then is in {target}"
         ) from None
+    except (DeadKernelError, CellTimeoutError) as error:
+        raise RuntimeError(
+            f"The kernel that ran {target.stem} died{_after(target)}. Most often the machine's "
+            "memory ran out: close other notebooks, or take a smaller profile, --profile laptop.\n"
+            f"What ran until then is in {target}"
+        ) from error
     return target
 
 

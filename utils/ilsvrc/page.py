@@ -52,7 +52,7 @@ def banner(where: Lab | data.Dataset | None, profile: str | None = None) -> None
     """
     lab = where if isinstance(where, Lab) else None
     dataset = lab.data if lab else where
-    parts = [dataset.title if dataset else "the published records alone"]
+    parts = [dataset.title if dataset else "no data: it trains nothing and reads published records"]
     parts.append(f"profile {lab.profile.name if lab else profiles.profile(profile).name}")
     parts += [f"Keras {keras.__version__} on {backend.name()}"] if lab else []
     parts += [backend.device(), datetime.date.today().isoformat()]

@@ -24,6 +24,18 @@ def cache() -> Path:
 
 
 def data_folder() -> Path | None:
-    """Return the folder that the environment variable ``ILSVRC_DATA`` names, or None."""
-    folder = os.environ.get("ILSVRC_DATA")
-    return Path(folder).expanduser() if folder else None
+    """Return the folder that the environment variable ``ILSVRC_DATA`` names, or None.
+
+    Raises:
+        FileNotFoundError: There is no such folder.
+    """
+    named = os.environ.get("ILSVRC_DATA")
+    if not named:
+        return None
+    folder = Path(named).expanduser()
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"ILSVRC_DATA names {named!r}, and there is no such folder. Set it to the folder that "
+            "holds your data sets, or unset it."
+        )
+    return folder

@@ -5,6 +5,8 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+
 from ilsvrc import data
 
 
@@ -105,19 +107,52 @@ def profile(name: str | None = None) -> Profile:
     Raises:
         ValueError: There is no such profile.
     """
-    asked = name or os.environ.get("ILSVRC_PROFILE")
-    if not asked:
+    asked = os.environ.get("ILSVRC_PROFILE") if name is None else name
+    if name is None and not asked:
         from ilsvrc import backend
 
         asked = "laptop" if backend.on_cpu() else "gpu"
-    if asked not in PROFILES:
-        near = difflib.get_close_matches(asked, PROFILES, n=1)
+    if not isinstance(asked, str) or asked not in PROFILES:
+        near = difflib.get_close_matches(str(asked), PROFILES, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise ValueError(
             f"No profile is called {asked!r}.{hint} There are: {', '.join(PROFILES)}. "
             "Set the notebook's parameter `profile`, or ILSVRC_PROFILE, to one of them."
         )
     return PROFILES[asked]
+
+
+BOUNDS = {  # what a reader may set, on a page or on the command line, and between which numbers
+    "epochs": (1, 10_000),
+    "seed": (0, 2**31 - 1_000),
+    "size": (16, 2_048),
+    "seeds": (1, 1_000),
+    "batch": (1, 65_536),
+}
+
+
+def check(**given) -> None:
+    """Refuse parameters that mean nothing, for notebooks and the command line alike.
+
+    Args:
+        given: Those of `Lab`, by name; None stands for the profile's own.
+
+    Raises:
+        ValueError: A number is none, no whole one, or out of bounds; `claims` is neither True nor
+            False; or there is no such profile. The message says what would do.
+    """
+    if "profile" in given:
+        profile(given["profile"])
+    if not isinstance(given.get("claims", False), (bool, np.bool_)):
+        raise ValueError(f"claims is {given['claims']!r}; it must be True or False.")
+    for name, (least, most) in BOUNDS.items():
+        value = given.get(name)
+        whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+        if value is not None and not (whole and least <= value <= most):
+            raise ValueError(
+                f"{name} is {value!r}; it must be a whole number from {least:,} to {most:,}, or "
+                "None for what the profile has."
+            )
 
 
 def best_data(profile: Profile) -> str:
@@ -142,15 +177,16 @@ def settle(
     slim = profile.slim and run.small is not None and size is None
     full_size = (profile.claim_size if run.claim else None) or run.size
     images = [n for n in (run.images, profile.images) if n is not None]
-    first = 0 if seed is None else seed
+    first = 0 if seed is None else int(seed)
+    count = min(run.seeds, profile.seeds) if seeds is None else int(seeds)
     return Plan(
         run=run,
         profile=profile.name,
         build=run.small if slim else run.build,
         data=best_data(profile),
-        size=size or (run.small_size if slim else full_size),
+        size=(run.small_size if slim else full_size) if size is None else int(size),
         images=min(images, default=None),
-        epochs=(epochs or profile.epochs) * run.longer,
-        seeds=tuple(range(first, first + (seeds or min(run.seeds, profile.seeds)))),
-        batch=batch or profile.batch,
+        epochs=(profile.epochs if epochs is None else int(epochs)) * run.longer,
+        seeds=tuple(range(first, first + count)),
+        batch=profile.batch if batch is None else int(batch),
     )

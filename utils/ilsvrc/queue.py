@@ -53,7 +53,10 @@ def recorded(job: Job, profile: str | None = None) -> bool:
 
     Where and on which versions it was made does not count, nor a batch that memory made smaller.
     """
-    record = records.read(shelf(profile) / job.chapter / f"{job.run}.json")
+    try:
+        record = records.read(shelf(profile) / job.chapter / f"{job.run}.json")
+    except ValueError:  # damaged: to be made again
+        record = None
     if record is None or record["top1"]["seeds"] < job.seeds:
         return False
     lab = Lab(job.chapter, profile, batch=record["recipe"]["batch"])

@@ -1,8 +1,12 @@
 """Published runs: one JSON record and one file of arrays a run, in `<folder>/<chapter>/`."""
 
+import hashlib
+import io
 import json
 import os
 import tempfile
+import warnings
+import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -156,12 +160,14 @@ def verdict(gain: float, samples: list[np.ndarray]) -> dict:
 
 
 def write_whole(path: Path, write) -> None:
-    """Write a file whole or not at all: under another name first."""
+    """Write a file whole or not at all: under another name, onto the disk, then under its own."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, part = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=path.suffix)
     try:
         with os.fdopen(handle, "wb") as file:
             write(file)
+            file.flush()
+            os.fsync(file.fileno())
         os.chmod(part, 0o644)
         os.replace(part, path)
     except BaseException:
@@ -172,25 +178,94 @@ def write_whole(path: Path, write) -> None:
 def write(record: Record, folder: Path) -> Path:
     """Write a record to `<folder>/<chapter>/<run>.json`, its arrays beside it; return the path."""
     path = folder / record["chapter"] / f"{record['run']}.json"
-    text = json.dumps(record.facts, indent=1, ensure_ascii=False) + "\n"
     # NumPy's files know no bfloat16: its bytes would be kept without saying what they mean.
     bare = {n: a.astype("float32") for n, a in record.arrays.items() if a.dtype.kind == "V"}
-    write_whole(
-        path.with_suffix(".npz"), lambda file: np.savez_compressed(file, **(record.arrays | bare))
-    )
+    content = io.BytesIO()
+    np.savez_compressed(content, **(record.arrays | bare))
+    digest = hashlib.sha256(content.getvalue()).hexdigest()
+    text = json.dumps(record.facts | {"arrays": digest}, indent=1, ensure_ascii=False) + "\n"
+    write_whole(path.with_suffix(".npz"), lambda file: file.write(content.getvalue()))
     write_whole(path, lambda file: file.write(text.encode()))
     return path
 
 
 def read(path: Path) -> Record | None:
-    """Read a record and, where they are there, its arrays; None where there is no such record."""
+    """Read a record and its arrays; None where there is no such record.
+
+    Raises:
+        ValueError: The record is damaged or none of the course's; the message names the file and
+            says what to do.
+    """
     if not path.exists():
         return None
-    arrays = {}
-    if path.with_suffix(".npz").exists():
-        with np.load(path.with_suffix(".npz")) as kept:
+    try:
+        facts = _checked(json.loads(path.read_text(encoding="utf-8")))
+        content = path.with_suffix(".npz").read_bytes()
+        if hashlib.sha256(content).hexdigest() != facts.pop("arrays"):
+            raise ValueError("its arrays are not those it was written with")
+        with np.load(io.BytesIO(content)) as kept:
             arrays = {name: kept[name] for name in kept.files}
-    return Record(json.loads(path.read_text(encoding="utf-8")), arrays)
+    except (ValueError, OSError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"The record {path} cannot be used: {error}. If it is the course's own, bring it back "
+            f"with `git checkout -- {path.parent}`; else delete it and train the run again."
+        ) from error
+    return Record(facts, arrays)
+
+
+NEEDED = {  # what every record holds, and of which kind
+    **{"chapter": str, "run": str, "headline": bool, "date": str, "seeds": list, "arrays": str},
+    **{"network.name": str, "network.parameters": int, "network.macs": (int, float)},
+    **{"data.title": str, "data.size": int, "recipe.epochs": int, "backend.name": str},
+    **{"device.name": str, "top1.mean": (int, float), "top1.seeds": int},
+    **{"cost.seconds": (int, float)},
+}
+
+
+def _checked(facts) -> dict:
+    """Return the facts of a record if they are of the right kinds and hold no HTML.
+
+    Raises:
+        ValueError: One is missing, of another kind, or could be read as HTML.
+    """
+    if not isinstance(facts, dict):
+        raise ValueError("it is no record")
+    for place, kind in NEEDED.items():
+        value = facts
+        for name in place.split("."):
+            value = value.get(name) if isinstance(value, dict) else None
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            raise ValueError(f"{place!r} is {value!r}")
+    for text in _texts(facts):
+        if any(mark in text for mark in "<>`"):
+            raise ValueError(f"{text!r} could be read as HTML")
+    return facts
+
+
+def _texts(value):
+    """Yield every text within a JSON value, the names of its members too."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for name, member in value.items():
+            yield name
+            yield from _texts(member)
+    elif isinstance(value, list):
+        for member in value:
+            yield from _texts(member)
+
+
+def all_of(folder: Path) -> list[Record]:
+    """Return the records of a folder, by chapter and run; bad ones are named and left out."""
+    found = []
+    for path in sorted(folder.glob("*/*.json")):
+        if path.name.startswith("."):
+            continue
+        try:
+            found.append(read(path))
+        except ValueError as error:
+            warnings.warn(str(error), stacklevel=2)
+    return found
 
 
 COLUMNS = {  # of the scoreboard: where a record holds them
@@ -220,10 +295,7 @@ def scoreboard(folder: Path):
     """
     import pandas as pd
 
-    found = [
-        json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*/*.json"))
-    ]
-    table = pd.json_normalize([facts for facts in found if facts["headline"]])
+    table = pd.json_normalize([r.facts for r in all_of(folder) if r["headline"]])
     table = table.reindex(columns=list(COLUMNS.values())).set_axis(list(COLUMNS), axis=1)
     named = table.network.astype(str) + " (" + table.run.astype(str) + ")"
     table.network = table.network.where(~table.network.duplicated(keep=False), named)

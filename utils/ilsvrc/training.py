@@ -16,7 +16,7 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
-from ilsvrc import augment, backend, keys, paths
+from ilsvrc import augment, backend, files, keys, paths
 from ilsvrc.data import Dataset
 from ilsvrc.profiles import Plan
 
@@ -170,9 +170,12 @@ class Keeper(keras.callbacks.Callback):
         _refuse_probabilities(self.model)
         _build_for_training(self.model, self.batches)
         self.filters[0] = first_kernel(self.inner)
-        last = max(self.folder.glob("epoch-*"), default=None)
-        if last is not None:
-            self._load(last)
+        for epoch in sorted(self.folder.glob("epoch-*"), reverse=True):
+            if files.sound(epoch):
+                self._load(epoch)
+                break
+            print(f"What was kept in {epoch} is damaged: it is deleted.", file=sys.stderr)
+            shutil.rmtree(epoch, ignore_errors=True)
         self.began = time.perf_counter() - self.seconds
         self.saved = self.seconds
 
@@ -205,7 +208,16 @@ class Keeper(keras.callbacks.Callback):
 
     def _save(self, epochs: int) -> None:
         whole, part = self.folder / f"epoch-{epochs:04d}", self.folder / f"part-{os.getpid()}"
-        shutil.rmtree(part, ignore_errors=True)
+        for left in self.folder.glob("part-*"):  # by a killed process: we are alone
+            shutil.rmtree(left, ignore_errors=True)
+        with files.room(self.folder, "The training is kept"):
+            self._write(part, epochs)
+            files.keep(part, whole)
+        for old in self.folder.glob("epoch-*"):
+            if old != whole:
+                shutil.rmtree(old, ignore_errors=True)
+
+    def _write(self, part: Path, epochs: int) -> None:
         part.mkdir(parents=True)
         self.model.save_weights(part / "net.weights.h5")
         np.savez(part / "filters.npz", **{str(k): v for k, v in self.filters.items()})
@@ -216,10 +228,6 @@ class Keeper(keras.callbacks.Callback):
             "commit": self.commit,
         }
         (part / "state.json").write_text(json.dumps(state))
-        part.rename(whole)
-        for old in self.folder.glob("epoch-*"):
-            if old != whole:
-                shutil.rmtree(old, ignore_errors=True)
 
 
 def of_first_output(net: keras.Model, logs: dict) -> dict:
@@ -328,12 +336,20 @@ def train(plan: Plan, dataset, chapter: str, seed: int) -> Trained:
         MemoryError: The device's memory ran out; the message says what to change.
     """
     backend.keep_compiled(paths.cache() / "compiled")
+    place = folder(plan, dataset, chapter, seed)
+    files.writable(place)
+    with files.alone(place / "lock", "trains this run"):
+        return _train(plan, dataset, seed, place)
+
+
+def _train(plan: Plan, dataset, seed: int, place: Path) -> Trained:
+    """Train in a folder that no other process uses."""
     keras.config.set_dtype_policy(backend.precision())
     try:
         backend.seed(seed)
         model = build(plan, len(dataset.class_names))
         given = feed(dataset, plan.batch, len(model.outputs))
-        keeper = Keeper(folder(plan, dataset, chapter, seed), seed, given.train, model)
+        keeper = Keeper(place, seed, given.train, model)
         progress = Progress(f"{plan.run.name}, seed {seed}", given.steps)
         history = plan.run.fit(model, given, plan.epochs, [keeper, progress])
         net = history.model

@@ -111,6 +111,13 @@ def load(
         return _load_photographs(size, images, seed)
     root, entry = _root(name, size, path, download)
     listing = scan(root)
+    count = len(listing.train) + len(listing.val)
+    if name != "folder" and count < entry.images:
+        raise ValueError(
+            f"{root} holds {count:,} of the {entry.images:,} images of {entry.name}: it is not "
+            "whole. Take the folder away and unpack the archive again (or: ilsvrc data fetch "
+            'imagenette2-160). A choice of your own is loaded with load("folder", path=...).'
+        )
     arrays = decoded(listing, size)
     if arrays.skipped:
         message = _complaint(root, arrays.skipped, len(listing.train) + len(listing.val))
@@ -178,8 +185,8 @@ def status() -> list[dict]:
     """Return what there is: a row for the embedded photographs and each data set of the catalogue.
 
     Each row has ``name``; ``where``, the folder, "embedded", or None where it is not there;
-    ``images``; and ``bytes``, of the images or, where it is not there, of the download (None where
-    there is none).
+    ``images``; ``bytes``, of the images or, where it is not there, of the download (None where
+    there is none); and ``whole``, False where images are missing.
     """
     embedded = [photographs.locate(photograph) for photograph in photographs.PHOTOGRAPHS]
     rows = [
@@ -188,26 +195,30 @@ def status() -> list[dict]:
             "where": "embedded",
             "images": len(embedded),
             "bytes": sum(path.stat().st_size for path in embedded),
+            "whole": True,
         }
     ]
     for entry in CATALOGUE.values():
         root = find(entry.name)
         row = {"name": entry.name, "where": root, "images": entry.images, "bytes": entry.bytes}
+        row["whole"] = True
         if root:
             files = image_files(root)
-            row |= {"images": len(files), "bytes": sum(path.stat().st_size for path in files)}
+            sizes = [os.lstat(path).st_size for path in files]
+            row |= {"images": len(files), "bytes": sum(sizes), "whole": len(files) >= entry.images}
         rows.append(row)
     return rows
 
 
 def _find(names: list[str], path: str | os.PathLike | None) -> Path | None:
-    places = [Path(path).expanduser()] if path else _places()
-    for place in places:
+    for place in [Path(path).expanduser()] if path else _places():
         for name in names:
-            if (place / name).is_dir():
-                return place / name
-            if place.name == name and place.is_dir():
-                return place
+            own = place.resolve().name == name  # the data set's own folder, not one that holds it
+            root = place if own else place / name
+            while (root / name).is_dir() and not (root / "train").is_dir():
+                root = root / name  # unpacked once more than needed
+            if root.is_dir():
+                return root
     return None
 
 
@@ -246,10 +257,27 @@ def _missing(name: str, names: list[str], path) -> str:
         else "It cannot be downloaded. "
     )
     return (
-        f"The data set {name!r} is not here. Looked for {', '.join(names)} in: {looked}. {fetch}"
+        f"The data set {name!r} is not here. Looked for {', '.join(names)} in: {looked}. "
+        f"{_beside(names, places)}{fetch}"
         "Or set ILSVRC_DATA=/your/folder to the folder that holds it. "
         'Or work with the embedded photographs: load("photographs").'
     )
+
+
+def _beside(names: list[str], places: list[Path]) -> str:
+    """Return a sentence on what lies there and is not it: a packed archive, another edition."""
+    for place in places:
+        for name in names:
+            for packed in (f"{name}.tgz", f"{name}.tar", f"{name}.tar.gz", f"{name}.zip"):
+                if (place / packed).is_file():
+                    return f"{place / packed} is still packed: unpack it there. "
+        for name in {name.replace("imagenette2", "imagenette") for name in names} - set(names):
+            if (place / name).is_dir():
+                return (
+                    f"{place / name} is the first edition, whose validation images are others; the "
+                    "course takes the second. "
+                )
+    return ""
 
 
 def _load_photographs(size: int, images: int | None, seed: int) -> Dataset:

@@ -1,23 +1,30 @@
 """The decode-once cache: every image of a data set as one uint8 array on disk, memory-mapped."""
 
+import contextlib
+import functools
 import hashlib
 import io
 import json
 import os
 import shutil
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from tqdm import tqdm
 
-from .. import paths
+from .. import files, paths
 from .folders import Listing, refuse_empty
 
-VERSION = 1  # of the way from file to array; a new one makes old arrays useless
+VERSION = 3  # of the way from file to array; a new one makes old arrays useless
+# By name, since Pillow would start another program for some others (EPS: Ghostscript).
+FORMATS = ["JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "AVIF", "PPM", "JPEG2000"]
+LARGEST = 64_000_000  # pixels that a picture may unpack to
+LARGE = 8_000_000  # pixels from which on one at a time is unpacked
+_one_large = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -36,22 +43,51 @@ def decode(source: bytes, size: int) -> np.ndarray:
     """Decode an image file: turned upright by its EXIF tag, in RGB, the largest centred square.
 
     Args:
-        source: the file's bytes (any format that Pillow reads; grey-scale, palette, CMYK and
-            16-bit images become 8-bit RGB).
+        source: the file's bytes, in one of `FORMATS`; grey-scale, palette, CMYK and images of 9 to
+            16 bits a pixel become 8-bit RGB.
         size: side of the result in pixels. The shorter side is scaled to it, antialiased.
 
     Returns:
         (size, size, 3) uint8.
+
+    Raises:
+        ValueError: it is no picture of these formats, too large, or its pixels have no known range.
     """
-    with Image.open(io.BytesIO(source)) as image:
+    try:
+        image = Image.open(io.BytesIO(source), formats=_formats())
+    except UnidentifiedImageError:
+        raise ValueError(f"no picture of a known format ({', '.join(FORMATS)})") from None
+    with image:
         image.draft(None, (size, size))  # lets JPEG decode at 1/2, 1/4 or 1/8 of its size
-        if image.mode.startswith("I"):  # 16 bits a pixel
-            image = Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))
-        image = ImageOps.exif_transpose(image).convert("RGB")
-        side = min(image.size)
-        left, top = (image.width - side) / 2, (image.height - side) / 2
-        box = (left, top, left + side, top + side)
-        return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, box=box))
+        pixels = image.width * image.height
+        if pixels > LARGEST:
+            raise ValueError(f"{pixels:,} pixels, where {LARGEST:,} is the most")
+        with _one_large if pixels > LARGE else contextlib.nullcontext():
+            image = ImageOps.exif_transpose(_eight_bits(image)).convert("RGB")
+            side = min(image.size)
+            left, top = (image.width - side) / 2, (image.height - side) / 2
+            box = (left, top, left + side, top + side)
+            return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, box=box))
+
+
+@functools.cache
+def _formats() -> list[str]:
+    Image.init()
+    return [name for name in FORMATS if name in Image.OPEN]  # an older Pillow has no AVIF
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Return an image with at most 8 bits a channel; its EXIF data stay."""
+    if not image.mode.startswith(("I", "F")):
+        return image
+    bits = image.tag_v2.get(258, (0,))[0] if image.format == "TIFF" else 16
+    values = np.asarray(image)
+    if image.mode == "F" or not 8 < bits <= 16 or values.min() < 0 or values.max() >> bits:
+        raise ValueError(f"pixels of mode {image.mode!r}, of no known range: save it in 8 bits")
+    eight = Image.fromarray((values >> (bits - 8)).astype(np.uint8))
+    eight.info = image.info
+    eight.getexif().update(image.getexif())
+    return eight
 
 
 def decoded(listing: Listing, size: int) -> Arrays:
@@ -65,31 +101,56 @@ def decoded(listing: Listing, size: int) -> Arrays:
         OSError: when the disk is too full for the arrays.
     """
     folder = paths.cache() / "arrays" / _key(listing, size)
-    if not folder.is_dir():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{folder}.lock"):
-            if not folder.is_dir():
-                _build(listing, size, folder)
+    if not _usable(listing.root, folder):
+        files.writable(folder.parent)
+        with files.alone(Path(f"{folder}.lock"), "decodes these images"):
+            if not _usable(listing.root, folder):
+                shutil.rmtree(folder, ignore_errors=True)
+                with files.room(folder.parent, "Decoded images are kept"):
+                    _build(listing, size, folder)
     meta = json.loads((folder / "meta.json").read_text())
-    arrays = [
-        np.load(folder / f"{part}_{split}.npy", mmap_mode="r" if part == "x" else None)
-        for split in ("train", "val")
-        for part in ("x", "y")
-    ]
+    arrays = []
+    for split in ("train", "val"):
+        labels = np.load(folder / f"y_{split}.npy")
+        images = np.load(folder / f"x_{split}.npy", mmap_mode="r")
+        arrays += [images[: len(labels)], labels]  # rows beyond were kept for bad files
     return Arrays(*arrays, [tuple(item) for item in meta["skipped"]], meta["digest"])
+
+
+def _usable(root: Path, folder: Path) -> bool:
+    """Return whether decoded arrays are there, sound, and of all files that can be read now."""
+    if not files.sound(folder):
+        return False
+    for path in json.loads((folder / "meta.json").read_text())["unread"]:
+        with contextlib.suppress(OSError, ValueError):
+            _bytes(root / path)
+            return False
+    return True
+
+
+def _bytes(path: Path) -> bytes:
+    """Return a file's content; of regular files alone, since a pipe would be waited for."""
+    if not path.exists() and path.is_symlink():
+        raise OSError(f"a link that leads nowhere, to {os.readlink(path)!r}")
+    if not path.is_file():
+        raise ValueError("no regular file")
+    return path.read_bytes()
 
 
 def _key(listing: Listing, size: int) -> str:
     digest = hashlib.sha256(json.dumps([VERSION, size, listing.class_ids]).encode())
-    for split, files in [("train", listing.train), ("val", listing.val)]:
-        for path, label in files:
-            stat = os.stat(f"{listing.root}/{path}")
+    for split, listed in [("train", listing.train), ("val", listing.val)]:
+        for path, label in listed:
+            place = f"{listing.root}/{path}"
+            stat = os.stat(place) if os.path.exists(place) else os.lstat(place)  # a dangling link
             line = f"{split} {label} {stat.st_size} {stat.st_mtime_ns} {path}\n"
             digest.update(line.encode(errors="surrogateescape"))
     return f"{listing.root.name}-{size}-{digest.hexdigest()[:20]}"
 
 
 def _build(listing: Listing, size: int, folder: Path) -> None:
+    partial = folder.with_name(f"{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)  # what a killed process left: we hold the lock
     count = len(listing.train) + len(listing.val)
     needed, free = count * size * size * 3, shutil.disk_usage(folder.parent).free
     if needed > free:
@@ -98,19 +159,18 @@ def _build(listing: Listing, size: int, folder: Path) -> None:
             f"where {free / 2**20:,.0f} MiB are free. Delete old folders there, take a smaller "
             "size, or set XDG_CACHE_HOME to a larger disk."
         )
-    partial = folder.with_name(f"{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)  # what a killed process left: we hold the lock
     partial.mkdir()
-    skipped, digest = [], hashlib.sha256()
+    skipped, unread, digest = [], [], hashlib.sha256()
     try:
         title = f"Decoding {listing.root.name} at {size} pixels"
         with tqdm(total=count, desc=title, unit=" images", leave=False, delay=0.5) as bar:
-            for split, files in [("train", listing.train), ("val", listing.val)]:
-                results = _fill(listing.root, files, size, partial / f"x_{split}.npy", bar)
+            for split, listed in [("train", listing.train), ("val", listing.val)]:
+                results = _fill(listing.root, listed, size, partial / f"x_{split}.npy", bar)
                 kept = []
-                for (path, label), (error, content) in zip(files, results, strict=True):
+                for (path, label), (error, lasting, content) in zip(listed, results, strict=True):
                     if error:
                         skipped.append((path, error))
+                        unread += [] if lasting else [path]
                         continue
                     kept.append(label)
                     line = f"{split} {listing.class_ids[label]} {Path(path).name} {content}\n"
@@ -118,46 +178,52 @@ def _build(listing: Listing, size: int, folder: Path) -> None:
                 np.save(partial / f"y_{split}.npy", np.array(kept, np.int32))
                 counts = {name: kept.count(label) for label, name in enumerate(listing.class_ids)}
                 refuse_empty(listing.root, f"readable {split}", counts)
-        meta = {"digest": digest.hexdigest(), "skipped": skipped}
+        meta = {"digest": digest.hexdigest(), "skipped": skipped, "unread": unread}
         (partial / "meta.json").write_text(json.dumps(meta))
-        os.replace(partial, folder)
+        files.keep(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
 def _fill(
-    root: Path, files: list[tuple[str, int]], size: int, target: Path, bar: tqdm
-) -> list[tuple[str, str]]:
-    """Decode files into one array on disk with all cores; return each (error, SHA-256) in order.
+    root: Path, listed: list[tuple[str, int]], size: int, target: Path, bar: tqdm
+) -> list[tuple[str, bool, str]]:
+    """Decode files into one array on disk with all cores; return each's outcome in order.
 
-    The array has a row for each file without an error.
+    An outcome is (error, whether the error lasts, SHA-256): what could not be read may be read the
+    next time, what the decoder refuses will not be. The array's first rows are the files without
+    one.
     """
-    array = np.lib.format.open_memmap(target, "w+", np.uint8, (len(files), size, size, 3))
+    array = np.lib.format.open_memmap(target, "w+", np.uint8, (len(listed), size, size, 3))
+    if hasattr(os, "posix_fallocate"):  # a full disk is an error here, and a dead process later
+        with target.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, target.stat().st_size)
 
-    def work(index: int) -> tuple[str, str]:
+    def work(index: int) -> tuple[str, bool, str]:
+        source = None
         try:
-            source = (root / files[index][0]).read_bytes()
+            source = _bytes(root / listed[index][0])
             array[index] = decode(source, size)
+        except ValueError as error:
+            return str(error), True, ""
         except Exception as error:  # a broken file can make a decoder raise anything
-            return f"{type(error).__name__}: {error}", ""
-        return "", hashlib.sha256(source).hexdigest()
+            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            return reason, source is not None and not isinstance(error, MemoryError), ""
+        return "", True, hashlib.sha256(source).hexdigest()
 
     results = []
     pool = ThreadPoolExecutor(cores())  # Pillow and hashlib let other threads run meanwhile
     try:
-        for result in pool.map(work, range(len(files))):
+        for result in pool.map(work, range(len(listed))):
             results.append(result)
             bar.update()
     finally:
         pool.shutdown(cancel_futures=True)
-    good = [index for index, (error, _) in enumerate(results) if not error]
-    if 0 < len(good) < len(files):
-        kept = np.lib.format.open_memmap(
-            target.with_suffix(".kept"), "w+", np.uint8, (len(good), size, size, 3)
-        )
-        for row, index in enumerate(good):
-            kept[row] = array[index]
-        os.replace(target.with_suffix(".kept"), target)
+    good = [index for index, (error, *_) in enumerate(results) if not error]
+    for row, index in enumerate(good):
+        if row != index:
+            array[row] = array[index]  # closing the gaps that bad files leave
+    array.flush()
     return results
 
 

@@ -89,7 +89,7 @@ _ENTRIES = [
         "Tiny ImageNet (Stanford CS231n): 200 classes of ImageNet (Deng et al. 2009); "
         "the photographs belong to their authors",
         110_000,
-        "http://cs231n.stanford.edu/tiny-imagenet-200.zip",
+        "https://cs231n.stanford.edu/tiny-imagenet-200.zip",
         248_100_043,
         "md5:90528d7ca1a48142e341f4ef8d21d0de",
     ),

@@ -13,9 +13,9 @@ import zlib
 from functools import partial
 from pathlib import Path
 
-from filelock import FileLock
 from tqdm import tqdm
 
+from .. import files
 from .catalogue import Entry
 
 TRIES = 5  # in a row without a byte more
@@ -41,11 +41,19 @@ def install(entry: Entry, folder: Path) -> Path:
             "holds it, or take another: ilsvrc data fetch imagenette2-160"
         )
     target = folder / entry.name
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / f"{entry.name}.lock"):
+    files.writable(folder)
+    with (
+        files.alone(folder / f"{entry.name}.lock", f"fetches {entry.name}"),
+        files.room(folder, f"{entry.name} is unpacked"),
+    ):
         if target.is_dir():
             return target
-        archive = folder / f"{entry.name}.part"
+        archive, useless = folder / f"{entry.name}.part", folder / f"{entry.name}.useless"
+        if useless.is_file() and useless.read_text() == str(entry.checksum):
+            raise ValueError(
+                f"{entry.url} was fetched before and could not be unpacked, though it is what the "
+                f"catalogue says. Please open an issue; to try once more, delete {useless}."
+            )
         _check_space(entry, folder, archive)
         _download(entry, archive)
         unpacked = folder / f"{entry.name}.partial"
@@ -54,9 +62,11 @@ def install(entry: Entry, folder: Path) -> Path:
             _unpack(archive, unpacked)
             if not (unpacked / entry.name).is_dir():
                 raise ValueError(f"{entry.url} holds no folder {entry.name!r}.")
+            files.onto_disk(unpacked)
             os.replace(unpacked / entry.name, target)
         except ValueError:
             archive.unlink()  # it has the right checksum and is still no use
+            useless.write_text(str(entry.checksum))
             raise
         finally:
             shutil.rmtree(unpacked, ignore_errors=True)
@@ -109,7 +119,7 @@ def _receive(entry: Entry, archive: Path) -> None:
                 _request(entry, archive, bar)
                 trouble = "the server broke off"
             except requests.HTTPError as error:
-                if error.response.status_code < 500:
+                if error.response.status_code < 500 and error.response.status_code != 429:
                     raise ConnectionError(f"{entry.url}: {error}.") from error
                 trouble = str(error)
             except requests.RequestException as error:
@@ -144,6 +154,13 @@ def _request(entry: Entry, archive: Path, bar: tqdm) -> None:
             archive.write_bytes(b"")  # the server cannot go on from here: ask for all of it
             return
         response.raise_for_status()
+        kind = response.headers.get("Content-Type", "")
+        if kind.startswith("text/html"):
+            raise ValueError(
+                f"{entry.url} answers with a web page, not with the archive: a login or proxy "
+                "stands between. Open the address in a browser on this network, then try "
+                f"again: ilsvrc data fetch {entry.name}"
+            )
         length = response.headers.get("Content-Length")
         if length and start + int(length) != entry.bytes:
             raise ValueError(

@@ -8,6 +8,14 @@ from pathlib import Path
 from .catalogue import IMAGENETTE_CLASSES
 
 VAL_SHARE = 0.2  # where a folder brings no split of its own
+SPLITS = {  # what people call train/ and val/
+    **dict.fromkeys(["train", "training", "trainset", "train_set"], "train"),
+    **dict.fromkeys(["val", "valid", "validation", "validate", "dev", "eval"], "val"),
+}
+NO_PICTURES = {  # what lies beside pictures and is none: no word is lost on it
+    *(".txt", ".md", ".rst", ".csv", ".tsv", ".json", ".xml", ".yaml", ".yml", ".db", ".ini"),
+    *(".py", ".ipynb", ".log", ".npy", ".mat", ".lock"),
+}
 
 
 @dataclass(frozen=True)
@@ -43,6 +51,7 @@ def scan(root: Path) -> Listing:
     elif (root / "train").is_dir() or (root / "val").is_dir():
         listing = _scan_split(root)
     else:
+        _refuse_other_splits(root)
         listing = _scan_classes(root)
     for split, files in [("training", listing.train), ("validation", listing.val)]:
         counts = dict.fromkeys(range(len(listing.class_ids)), 0)
@@ -71,9 +80,22 @@ def refuse_empty(root: Path, split: str, counts: dict[str, int]) -> None:
         )
 
 
+def _refuse_other_splits(root: Path) -> None:
+    """Raise a ValueError where class folders are splits under other names."""
+    meant = {name: SPLITS[name.lower()] for name in _folders(root) if name.lower() in SPLITS}
+    wrong = any(name != split for name, split in meant.items())
+    if wrong and (len(set(meant.values())) == 2 or len(meant) == len(_folders(root))):
+        renamed = ", ".join(f"{n} to {split}" for n, split in sorted(meant.items()) if n != split)
+        raise ValueError(
+            f"{root}: folders with these names are no classes. A split is called train and val, in "
+            f"small letters: rename {renamed}."
+        )
+
+
 def _scan_split(root: Path) -> Listing:
     for split in ("train", "val"):
         if not (root / split).is_dir():
+            _refuse_other_splits(root)
             raise ValueError(
                 f"{root} has no folder {split!r}. A data set is either train/ and val/ with one "
                 "folder a class in each, or class folders alone, which are then split here."
@@ -109,7 +131,6 @@ def _scan_tiny(root: Path) -> Listing:
     class_ids = _class_ids(root / "train")
     labels = {name: label for label, name in enumerate(class_ids)}
     train = [(path, labels[name]) for name in class_ids for path in _files(root, f"train/{name}")]
-    train = [(path, label) for path, label in train if not path.endswith("_boxes.txt")]
     present = set(_files(root, "val/images"))
     val = []
     for line in (root / "val" / "val_annotations.txt").read_text().splitlines():
@@ -137,16 +158,28 @@ def _class_ids(folder: Path) -> list[str]:
 
 
 def _folders(folder: Path) -> list[str]:
-    return sorted(e.name for e in os.scandir(folder) if e.is_dir() and not e.name.startswith("."))
+    return sorted(e.name for e in os.scandir(folder) if e.is_dir() and not _hidden(e.name))
 
 
 def _files(root: Path, below: str) -> list[str]:
-    """Return every file below a folder of `root`, hidden ones left out: sorted, relative."""
+    """Return every file below a folder of `root` that may be a picture: sorted, relative.
+
+    Hidden files, and all that lies in a hidden folder (as Jupyter's checkpoints do), are left out.
+    """
     found = []
-    for folder, _, names in os.walk(root / below):
+    for folder, inner, names in os.walk(root / below):
+        inner[:] = [name for name in inner if not _hidden(name)]
         relative = Path(folder).relative_to(root).as_posix()
-        found += [f"{relative}/{name}" for name in names if not name.startswith(".")]
+        found += [
+            f"{relative}/{name}"
+            for name in names
+            if not _hidden(name) and os.path.splitext(name)[1].lower() not in NO_PICTURES
+        ]
     return sorted(found)
+
+
+def _hidden(name: str) -> bool:
+    return name.startswith(".") or name == "__MACOSX"
 
 
 def _few(names: list[str], most: int = 5) -> str:

@@ -25,7 +25,7 @@ def saliency(model, images, classes) -> np.ndarray:
     """Return how fast the class's logit changes with each pixel (Simonyan et al. 2014, section 3).
 
     Args:
-        model: a flat Keras model with logits.
+        model: any Keras model with logits; it may hold others, or be a subclass without a graph.
         images: (n, height, width, channels), prepared as the model expects them.
         classes: (n,) class indices, or one for all images.
 
@@ -33,11 +33,11 @@ def saliency(model, images, classes) -> np.ndarray:
         (n, height, width), 0 or more: the gradient's largest absolute value among the channels.
 
     Raises:
-        ValueError: if the model ends in a softmax or holds another model, the images have another
-            size, or there is no such class.
+        ValueError: if the model puts out probabilities or takes more than images, the images have
+            another size, or there is no such class.
     """
-    images, classes = _asked(model, images, classes)
-    return np.abs(_gradient(_score(model))(images, classes)).max(-1)
+    network, images, classes = _asked(model, images, classes)
+    return np.abs(_gradient(_score(network))(images, classes)).max(-1)
 
 
 @precision.in_float32
@@ -59,8 +59,8 @@ def smoothgrad(model, images, classes, n=25, noise=0.15, seed=0) -> np.ndarray:
     Returns:
         (n, height, width), 0 or more, as `saliency`.
     """
-    images, classes = _asked(model, images, classes)
-    gradient = _gradient(_score(model))
+    network, images, classes = _asked(model, images, classes)
+    gradient = _gradient(_score(network))
     draws = np.random.default_rng(seed).standard_normal((n, *images.shape[1:]), "float32")
     means = [
         gradient(image + noise * np.ptp(image) * draws, np.repeat(label, n)).mean(0)
@@ -91,17 +91,16 @@ def integrated_gradients(model, images, classes, steps=128, baseline=0.0):
         speaks against the class; and (n,) completeness errors, how far the attributions' sum is
         from the rise of the logit, as a share of this rise.
     """
-    images, classes = _asked(model, images, classes)
+    network, images, classes = _asked(model, images, classes)
     start = np.broadcast_to(np.float32(baseline), images.shape)
-    gradient = _gradient(_score(model))
+    gradient = _gradient(_score(network))
     midpoints = ((np.arange(steps, dtype="float32") + 0.5) / steps)[:, None, None, None]
     means = [
         gradient(begin + midpoints * (image - begin), np.repeat(label, steps)).mean(0)
         for begin, image, label in zip(start, images, classes, strict=True)
     ]
     attributions = ((images - start) * means).sum(-1)
-    logits = checks.logits(model)
-    rises = _values(model, logits, images) - _values(model, logits, start)
+    rises = _outputs(network, images) - _outputs(network, start)
     rise = np.take_along_axis(rises, classes[:, None], axis=1)[:, 0]
     return attributions, np.abs(attributions.sum((1, 2)) - rise) / np.abs(rise)
 
@@ -129,8 +128,8 @@ def grad_cam(model, images, classes, layer, raw=False) -> np.ndarray:
         ValueError: as `saliency`; or if there is no such layer, it has no maps, or the logits do
             not depend on it. The message names the layers that would do.
     """
-    images, classes = _asked(model, images, classes)
     logits = checks.logits(model)
+    _, images, classes = _asked(model, images, classes)
     trunk = keras.Model(model.inputs[0], logits, name=f"{model.name} up to its logits")
     tensor = checks.maps(trunk, layer)
     # Where a branch leads past the layer, the logits need the images beside its maps.
@@ -167,7 +166,8 @@ def class_activation_map(model, images, classes, raw=False) -> np.ndarray:
     Raises:
         ValueError: as `saliency`; or if the network ends in another way.
     """
-    images, classes = _asked(model, images, classes)
+    checks.logits(model)
+    _, images, classes = _asked(model, images, classes)
     layer, dense = _averaged(model)
     maps = _values(model, checks.maps(model, layer), images)
     weights = ops.convert_to_numpy(ops.cast(dense.kernel, "float32"))[:, classes]
@@ -200,14 +200,13 @@ def occlusion(model, images, classes, patch, stride, fill=None, probability=Fals
     Raises:
         ValueError: as `saliency`; or if the square or the cells do not fit into the image.
     """
-    images, classes = _asked(model, images, classes)
+    network, images, classes = _asked(model, images, classes)
     height, width = images.shape[1:3]
     if not (0 < patch <= min(height, width) and 0 < stride <= min(height, width)):
         raise ValueError(f"A patch of {patch} px every {stride} px: images have {height}x{width}.")
     rows, columns = _windows(height, patch, stride), _windows(width, patch, stride)
     down = np.concatenate([np.zeros((1, height), bool), np.repeat(rows, len(columns), axis=0)])
     along = np.concatenate([np.zeros((1, width), bool), np.tile(columns, (len(rows), 1))])
-    network = keras.Model(model.inputs[0], checks.logits(model))
 
     def drops(image, label):
         colour = image.mean((0, 1)) if fill is None else np.float32(fill)
@@ -307,9 +306,10 @@ def _scale(fig, axes, signed) -> None:
     bar.outline.set_visible(False)
 
 
-def _asked(model, images, classes) -> tuple[np.ndarray, np.ndarray]:
-    """Return the images and (n,) int32 classes, checked against the model."""
-    count = checks.logits(model).shape[-1]
+def _asked(model, images, classes) -> tuple[keras.Model, np.ndarray, np.ndarray]:
+    """Return the model up to its logits, the images and (n,) int32 classes, checked against it."""
+    network = checks.scores(model, images)
+    count = network.outputs[0].shape[-1]
     images, classes = checks.images(model, images), np.asarray(classes)
     fits = classes.dtype.kind in "iu" and classes.shape in [(), images.shape[:1]]
     if not fits or ((classes < 0) | (classes >= count)).any():
@@ -317,12 +317,11 @@ def _asked(model, images, classes) -> tuple[np.ndarray, np.ndarray]:
             f"Classes are integers from 0 to {count - 1}, one for all {len(images)} images or one "
             f"for each; got {classes}."
         )
-    return images, np.broadcast_to(classes, len(images)).astype("int32")
+    return network, images, np.broadcast_to(classes, len(images)).astype("int32")
 
 
-def _score(model):
+def _score(network):
     """Return a function of images and classes: each image's logit of its class, (n,)."""
-    network = keras.Model(model.inputs[0], checks.logits(model))
     return lambda images, classes: _chosen(network(images, training=False), classes)
 
 
@@ -355,8 +354,12 @@ def _in_batches(f, n) -> np.ndarray:
 
 def _values(model, tensor, images) -> np.ndarray:
     """Return what a tensor inside a model holds for each image, as at test time."""
-    part = keras.Model(model.inputs[0], tensor)
-    return _in_batches(lambda some: part(images[some], training=False), len(images))
+    return _outputs(keras.Model(model.inputs[0], tensor), images)
+
+
+def _outputs(network, images) -> np.ndarray:
+    """Return what a network puts out for each image, as at test time."""
+    return _in_batches(lambda some: network(images[some], training=False), len(images))
 
 
 def _averaged(model) -> tuple[str, keras.layers.Dense]:

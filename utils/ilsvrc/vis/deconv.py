@@ -132,8 +132,10 @@ def _lower_part(model, layer, rule) -> keras.Model:
         if "Norm" in type(original).__name__ and not original.weights:
             same = _with_rule(original, lambda x, signal: signal)
             return activation(same, original)
-        copy = type(original).from_config(original.get_config())
-        if getattr(copy, "activation", None) is keras.activations.relu:
+        config = original.get_config()
+        bends = checks.called(getattr(original, "activation", None)) == "relu"
+        copy = type(original).from_config(config | ({"activation": "relu"} if bends else {}))
+        if bends:  # Keras' own, or the framework's of the same name
             copy.activation = relu
         return copy
 
@@ -146,10 +148,15 @@ def _lower_part(model, layer, rule) -> keras.Model:
 
 def _check_bends(layer) -> None:
     """Raise a ValueError if a layer bends its signal in a way other than the plain ReLU's."""
-    known = (None, keras.activations.linear, keras.activations.relu)
+    known = (None, "linear", "relu")
+    if not ledger.understood(layer):
+        raise ValueError(
+            f"{layer.name!r} is a {type(layer).__name__}, which holds layers or weights that the "
+            "deconvnet does not know. Saliency, integrated gradients and occlusion take any model."
+        )
     others = (keras.layers.LeakyReLU, keras.layers.PReLU, keras.layers.ELU, keras.layers.Softmax)
     plain = isinstance(layer, keras.layers.Layer) and not isinstance(layer, others)
-    plain = plain and getattr(layer, "activation", None) in known
+    plain = plain and checks.called(getattr(layer, "activation", None)) in known
     if isinstance(layer, keras.layers.ReLU):
         plain = layer.max_value is None and not layer.negative_slope and not layer.threshold
     if not plain:

@@ -39,6 +39,10 @@ def gradient_norms(model, images, labels, weights=(1.0,), training=False) -> dic
             "give one for each output at most, the first output first."
         )
     learning = model.trainable_variables
+    if not learning:
+        raise ValueError(
+            f"Nothing in {model.name!r} learns: its layers are frozen. Set model.trainable = True."
+        )
     learned = [ops.convert_to_numpy(ops.cast(v, "float32")).ravel() for v in learning]
     fixed = [v.value for v in model.non_trainable_variables]
     weights = np.pad(np.asarray(weights, "float32"), (0, unweighted))

@@ -8,6 +8,8 @@ that), and NumPy knows no bfloat16.
 import functools
 from contextlib import contextmanager
 
+import keras
+
 MIXED = ("mixed_bfloat16", "mixed_float16")
 
 
@@ -18,6 +20,8 @@ def single(model):
     What was compiled before, such as the model's own `predict`, stays in half precision, and what
     is compiled now stays in float32: run the layers through a `keras.Model` that is made here.
     """
+    if not isinstance(model, keras.Model):
+        raise ValueError(f"A Keras model is asked for, got a {type(model).__name__}.")
     policies = {
         layer: layer.dtype_policy
         for layer in model._flatten_layers()

@@ -2,12 +2,20 @@
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.font_manager import get_font_names
 
 WIDTH = 7.0  # inches: the book's column, so that a point of type is about a point on the page
 # Okabe and Ito's colours (2008), darkest first; yellow is left out, it is too faint on white.
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000"]
 
+HANGUL_AND_HAN = [  # fonts for names that the first has no letters for, where a system has one
+    *("Noto Sans CJK KR", "Noto Sans KR", "NanumGothic", "Apple SD Gothic Neo", "Malgun Gothic"),
+    *("Noto Sans CJK JP", "Noto Sans CJK SC", "Arial Unicode MS"),
+]
+
 STYLE = {
+    "font.family": ["DejaVu Sans", *(f for f in HANGUL_AND_HAN if f in get_font_names())],
+    "text.parse_math": False,  # a class may be called "$5"
     "figure.dpi": 144,
     "figure.facecolor": "white",
     "savefig.facecolor": "white",

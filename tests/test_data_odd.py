@@ -1,0 +1,287 @@
+"""Folders and files as people have them: what is no picture, no split, not whole, not readable."""
+
+import io
+import os
+import subprocess
+import sys
+import threading
+import warnings
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from PIL import Image
+
+from ilsvrc import data, vis
+from ilsvrc.data import arrays
+
+PHOTOGRAPH = np.random.default_rng(0).integers(0, 255, (30, 40, 3), "uint8")
+
+
+def picture(path, shade=100):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (40, 30), (shade, shade, shade)).save(path)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in ("a", "b"):
+        for index in range(5):
+            picture(tmp_path / "set" / name / f"{index}.png", 40 * index)
+    return tmp_path / "set"
+
+
+def load(folder, size=16, **options):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return data.load("folder", size, path=folder, **options)
+
+
+def encoded(image, form="PNG", **options):
+    stream = io.BytesIO()
+    image.save(stream, form, **options)
+    return stream.getvalue()
+
+
+# What counts
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            ".ipynb_checkpoints/4-checkpoint.png",
+            ".git/x.png",
+            "__MACOSX/._1.png",
+            "c/.hidden/9.png",
+        ),
+        *("README.txt", "Thumbs.db", "desktop.ini", "labels.csv", "boxes.XML", "notes.md"),
+    ],
+)
+def test_what_lies_beside_pictures_is_left_out_without_a_word(folder, name):
+    picture(folder / "a" / "9.png").rename(folder / "a" / "8.png")
+    stray = folder / "a" / name
+    stray.parent.mkdir(parents=True, exist_ok=True)
+    stray.write_bytes((folder / "a" / "1.png").read_bytes())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        dataset = data.load("folder", 16, path=folder)
+    assert len(dataset.y_train) + len(dataset.y_val) == 11 and dataset.skipped == []
+
+
+def test_a_link_that_leads_nowhere_is_named_and_the_rest_is_loaded(folder):
+    (folder / "a" / "gone.png").symlink_to("/nowhere/gone.png")
+    dataset = load(folder)
+    assert dataset.skipped == [("a/gone.png", "a link that leads nowhere, to '/nowhere/gone.png'")]
+    assert len(dataset.y_train) + len(dataset.y_val) == 10
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: os.symlink("/dev/zero", path)])
+def test_what_is_no_regular_file_is_not_waited_for(folder, make):
+    make(folder / "a" / "pipe.png")
+    done = []
+    thread = threading.Thread(target=lambda: done.append(load(folder)), daemon=True)
+    thread.start()
+    thread.join(30)
+    assert done and done[0].skipped == [("a/pipe.png", "no regular file")]
+
+
+@pytest.mark.parametrize(
+    "folders", [("training", "validation"), ("Train", "Val"), ("train", "dev")]
+)
+def test_splits_under_other_names_are_no_classes(folder, tmp_path, folders):
+    for split in folders:
+        for name in ("a", "b"):
+            picture(tmp_path / "split" / split / name / "1.png")
+    with pytest.raises(ValueError, match=r"rename .*(validation|Val|dev) to val"):
+        load(tmp_path / "split")
+
+
+def test_classes_that_are_called_like_a_split_among_others_are_classes(folder):
+    for index in range(5):
+        picture(folder / "Train" / f"{index}.png")
+    assert load(folder).class_names == ["Train", "a", "b"]
+
+
+# Whole or not, and where
+
+
+def imagenette(root):
+    for split in ("train", "val"):
+        for name in ("n01440764", "n02102040"):
+            for index in range(4):
+                picture(root / split / name / f"{index}.png")
+    return root
+
+
+def test_a_half_unpacked_set_is_refused_and_listed_as_such(tmp_path, monkeypatch):
+    imagenette(tmp_path / "imagenette2-160")
+    monkeypatch.setenv("ILSVRC_DATA", str(tmp_path))
+    with pytest.raises(
+        ValueError, match=r"holds 16 of the 13,394 images .*unpack the archive again"
+    ):
+        data.load("imagenette", 64)
+    assert [row["name"] for row in data.status() if not row["whole"]] == ["imagenette2-160"]
+
+
+def test_a_set_unpacked_twice_deep_is_found(tmp_path, monkeypatch):
+    inner = imagenette(tmp_path / "imagenette2-160" / "imagenette2-160")
+    monkeypatch.setenv("ILSVRC_DATA", str(tmp_path))
+    assert data.find("imagenette") == inner
+    assert data.find("imagenette", tmp_path / "imagenette2-160") == inner
+
+
+def test_a_dot_inside_the_set_is_the_set(tmp_path, monkeypatch):
+    root = imagenette(tmp_path / "imagenette2-160")
+    monkeypatch.chdir(root)
+    monkeypatch.setenv("ILSVRC_DATA", ".")
+    assert data.find("imagenette").resolve() == root
+
+
+@pytest.mark.parametrize("named", ["imagenett", "train/file.txt"])
+def test_a_mistyped_ilsvrc_data_is_not_passed_over(tmp_path, monkeypatch, named):
+    monkeypatch.setenv("ILSVRC_DATA", str(tmp_path / named))
+    for ask in (lambda: data.find("imagenette"), lambda: data.load("imagenette"), data.status):
+        with pytest.raises(FileNotFoundError, match=r"ILSVRC_DATA names .*no such folder"):
+            ask()
+
+
+@pytest.mark.parametrize(
+    ("there", "said"),
+    [("imagenette2-160.tgz", "still packed"), ("imagenette-160/train/x", "first edition")],
+)
+def test_what_lies_there_instead_is_mentioned(tmp_path, monkeypatch, there, said):
+    (tmp_path / there).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / there).write_bytes(b"")
+    monkeypatch.setenv("ILSVRC_DATA", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match=said):
+        data.load("imagenette")
+
+
+# Reading and decoding
+
+
+def test_what_could_not_be_read_once_is_read_when_it_can_be(folder, monkeypatch):
+    target, read = folder / "a" / "1.png", arrays._bytes
+
+    def refuse(path):
+        if path == target:
+            raise PermissionError(13, "Permission denied", str(path))
+        return read(path)
+
+    monkeypatch.setattr(arrays, "_bytes", refuse)
+    for _ in ("decoded", "read back"):
+        assert load(folder).skipped == [("a/1.png", "Permission denied")]
+    monkeypatch.setattr(arrays, "_bytes", read)
+    dataset = load(folder)
+    assert dataset.skipped == [] and len(dataset.y_train) + len(dataset.y_val) == 10
+
+
+def test_a_moment_without_memory_is_not_remembered(folder, monkeypatch):
+    decode, failures = arrays.decode, iter([MemoryError()])
+
+    def short(source, size):
+        for failure in failures:
+            raise failure
+        return decode(source, size)
+
+    monkeypatch.setattr(arrays, "decode", short)
+    assert len(load(folder).skipped) == 1
+    assert load(folder).skipped == []
+
+
+def test_a_file_that_starts_another_program_is_not_opened(tmp_path, monkeypatch):
+    started = []
+    monkeypatch.setattr(subprocess, "Popen", lambda *a, **k: started.append(a))
+    page = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 40 30\n%%EndComments\nshowpage\n%%EOF\n"
+    with pytest.raises(ValueError, match=r"no picture of a known format \(JPEG, PNG"):
+        arrays.decode(page, 16)
+    assert started == []
+
+
+def test_a_picture_that_would_take_gigabytes_is_refused():
+    blank = encoded(Image.new("L", (9_000, 9_000)), compress_level=9)
+    assert len(blank) < 200_000
+    with pytest.raises(ValueError, match=r"81,000,000 pixels, where 64,000,000"):
+        arrays.decode(blank, 16)
+
+
+def test_large_pictures_are_unpacked_one_at_a_time(monkeypatch):
+    inside, most = [], []
+    fit = arrays.ImageOps.exif_transpose
+
+    def watched(image):
+        inside.append(1)
+        most.append(len(inside))
+        found = fit(image)
+        inside.pop()
+        return found
+
+    monkeypatch.setattr(arrays.ImageOps, "exif_transpose", watched)
+    large = encoded(Image.new("L", (3_000, 3_000)))
+    threads = [threading.Thread(target=arrays.decode, args=(large, 16)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert max(most) == 1 and len(most) == 4
+
+
+@pytest.mark.parametrize("bits", [10, 12, 16])
+def test_more_than_eight_bits_are_scaled(bits, tmp_path):
+    half = np.full((30, 40), 1 << (bits - 1), np.uint16)
+    image = Image.fromarray(half)
+    content = encoded(image, "TIFF", tiffinfo={258: bits} if bits == 16 else {})
+    if bits == 16:
+        assert np.abs(arrays.decode(content, 16).astype(int) - 128).max() <= 1
+        assert np.abs(arrays.decode(encoded(image, "PNG"), 16).astype(int) - 128).max() <= 1
+    else:
+        opened = Image.open(io.BytesIO(content))
+        opened.tag_v2[258] = (bits,)  # as a camera writes it; Pillow itself writes 16
+        assert np.abs(np.asarray(arrays._eight_bits(opened)).astype(int) - 128).max() <= 1
+
+
+@pytest.mark.parametrize("kind", ["float32", "int32"])
+def test_pixels_of_no_known_range_are_refused(kind):
+    values = np.linspace(0, 1, 1200).reshape(30, 40) * (1 if kind == "float32" else 1e6)
+    with pytest.raises(ValueError, match=r"of no known range: save it in 8 bits"):
+        arrays.decode(encoded(Image.fromarray(values.astype(kind)), "TIFF"), 16)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "YCbCr", "I;16"])
+def test_every_mode_that_is_taken_gives_three_bytes_a_pixel(mode):
+    image = Image.fromarray(PHOTOGRAPH).convert("I" if mode == "I;16" else mode)
+    image = image.convert(mode) if mode == "I;16" else image
+    form = "PNG" if mode in ("1", "L", "LA", "P", "RGBA", "I;16") else "JPEG"
+    found = arrays.decode(encoded(image, form), 16)
+    assert found.shape == (16, 16, 3) and found.dtype == np.uint8
+
+
+# Names
+
+
+NAMES = ["$5 bill$", "a_b^c", "<script>alert(1)</script>", "강아지", "\\frac{"]
+
+
+@pytest.mark.filterwarnings("ignore:Glyph")
+def test_a_figure_bears_any_name():
+    images = np.zeros((5, 16, 16, 3), "uint8")
+    odds = np.eye(5)[[1, 2, 3, 4, 0]] * 0.6 + 0.08
+    for figure in (
+        vis.mistakes(images, np.arange(5), odds, NAMES),
+        vis.gallery(images, NAMES, columns=5),
+        vis.confusion(np.arange(5), odds.argmax(1), NAMES),
+        vis.overlay(images[:1], {NAMES[0]: np.zeros((1, 16, 16))}),
+    ):
+        figure.savefig(io.BytesIO())
+        plt.close(figure)
+
+
+def test_figures_take_a_font_for_korean_where_there_is_one():
+    code = (
+        "import matplotlib.font_manager as f; f.get_font_names = lambda: ['NanumGothic', 'Other'];"
+        "from ilsvrc.vis import style; print(style.STYLE['font.family'])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip().splitlines()[-1] == "['DejaVu Sans', 'NanumGothic']"

@@ -1,0 +1,59 @@
+"""The doctor judges a machine: what is wrong is said with the command that mends it."""
+
+import importlib.metadata
+
+import pytest
+from click.testing import CliRunner
+
+from ilsvrc import backend, cli, doctor
+
+
+def wrong():
+    return " | ".join(doctor.report()[1])
+
+
+def test_a_machine_in_order_is_reported_as_such(tmp_path):
+    done = CliRunner().invoke(cli.cli, ["doctor"])
+    assert done.exit_code == 0 and "Nothing is wrong." in done.output
+    for what in ("python", "versions", "device", "profile", "memory", "cache", "disk", "images"):
+        assert f"\n{what}" in f"\n{done.output}"
+
+
+def test_old_and_missing_packages_are_named(monkeypatch):
+    real = importlib.metadata.version
+
+    def version(name):
+        if name == "jupytext":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return "3.5.0" if name == "keras" else real(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    assert "keras 3.5.0 is too old: pip install 'keras>=" in wrong()
+    assert "jupytext is missing: pip install" in wrong()
+
+
+def test_a_gpu_that_is_not_used_is_said(monkeypatch):
+    monkeypatch.setattr(backend, "driver", lambda: "570.1")
+    assert "There is an NVIDIA GPU" in wrong() and "and-cuda" in wrong()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("ILSVRC_DATA", "/no/such/folder", "no such folder"),
+        ("ILSVRC_PROFILE", "laptp", "Did you mean 'laptop'"),
+        ("ILSVRC_PROFILE", "gpu", "there is none"),
+        ("XDG_CACHE_HOME", "/dev/null", "cannot be written"),
+    ],
+)
+def test_settings_that_cannot_be_are_said(monkeypatch, variable, value, said):
+    monkeypatch.setenv(variable, value)
+    assert said in wrong()
+    assert CliRunner().invoke(cli.cli, ["doctor"]).exit_code == 1
+
+
+def test_a_half_unpacked_set_is_said(tmp_path, monkeypatch):
+    for split in ("train", "val"):
+        (tmp_path / "imagenette2-160" / split).mkdir(parents=True)
+    monkeypatch.setenv("ILSVRC_DATA", str(tmp_path))
+    assert "is not whole" in wrong()

@@ -1,0 +1,100 @@
+"""What a reader may set, refused alike by the lab, papermill and the command line."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from ilsvrc import Lab, cli, notebooks
+
+CHAPTER = "2012_alexnet"
+WRONG = [
+    *[("epochs", value) for value in (0, -1, 2.5, 1e9, "abc", "3", [3], True, 10**9, float("nan"))],
+    *[("seed", value) for value in (-1, 0.5, "abc", {"a", "b"}, 2**31, False)],
+    *[("size", value) for value in (0, -64, 15, 1e3, "64")],
+    *[("seeds", value) for value in (0, -3, 1.0)],
+    *[("batch", value) for value in (0, -1, "all")],
+    *[("claims", value) for value in ("maybe", "no", 1, 0, None, [])],
+    *[("profile", value) for value in ("", "laptp", 3, ["gpu"], "GPU")],
+]
+
+
+@pytest.mark.parametrize(("name", "value"), WRONG, ids=lambda value: repr(value)[:20])
+def test_what_means_nothing_is_refused_by_name(name, value):
+    named = "No profile" if name == "profile" else f"{name} is"
+    with pytest.raises(ValueError, match=named):
+        Lab(CHAPTER, **{"profile": "smoke"} | {name: value})
+    if name in ("epochs", "seed", "claims", "profile"):
+        with pytest.raises(ValueError, match=named):
+            notebooks.execute(CHAPTER, "smoke", {name: value}) if name != "profile" else (
+                notebooks.execute(CHAPTER, value)
+            )
+
+
+def test_what_means_something_is_taken():
+    lab = Lab(
+        CHAPTER, "smoke", epochs=np.int64(3), seed=7, seeds=2, batch=16, claims=np.bool_(True)
+    )
+    plan = lab.plan("alexnet")
+    assert (plan.epochs, plan.seeds, plan.batch) == (3, (7, 8), 16)
+    assert Lab(CHAPTER, "smoke", size=96).plan("alexnet").size == 96
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(["train", CHAPTER, f"--{name}", "0"] for name in ("epochs", "seeds", "size")),
+        ["train", CHAPTER, "--epochs", "-1"],
+        *(
+            ["run", CHAPTER, "-p", "epochs", value]
+            for value in ("abc", "1e9", "2.5", "0", "1" * 5000)
+        ),
+        *(["run", CHAPTER, "-p", "seed", value] for value in ("abc", "{'a','b'}", "(" * 300)),
+        ["run", CHAPTER, "-p", "claims", "maybe"],
+        ["run", CHAPTER, "--profile", ""],
+    ],
+    ids=lambda words: " ".join(words)[:40],
+)
+def test_the_command_line_says_it_in_one_line_and_trains_nothing(words, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["ilsvrc", *words])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    said = capsys.readouterr().err
+    assert ended.value.code == 1 and said.startswith("Error: ") and len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize(("text", "meant"), [("no", False), ("off", False), ("YES", True)])
+def test_the_words_for_yes_and_no_are_known(text, meant):
+    assert cli._parameters([("claims", text)]) == {"claims": meant}
+
+
+def test_a_page_that_trains_nothing_says_so():
+    done = CliRunner().invoke(cli.cli, ["train", "scoreboard"])
+    assert done.exit_code == 2 and "trains nothing" in done.output
+
+
+@pytest.mark.slow
+def test_ctrl_c_says_that_the_training_goes_on(tmp_path):
+    command = [sys.executable, "-c", "from ilsvrc.cli import main; main()", "train", CHAPTER]
+    process = subprocess.Popen(
+        [*command, "--profile", "smoke", "--epochs", "200"], stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 200
+    cache = os.environ["XDG_CACHE_HOME"]
+    while not any(name.startswith("epoch-") for _, names, _ in os.walk(cache) for name in names):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.1)
+    for _ in range(10):  # one that falls into a framework's callback is lost: a user presses again
+        process.send_signal(signal.SIGINT)
+        try:
+            _, said = process.communicate(timeout=10)
+            break
+        except subprocess.TimeoutExpired:
+            continue
+    assert process.returncode == 130
+    assert "Stopped. The same command goes on" in said and "Traceback" not in said

@@ -1,0 +1,75 @@
+"""Every chapter's networks survive Keras' own ways to keep and copy a model, in one process."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+
+import ilsvrc
+from ilsvrc import chapters
+
+SLIM = {
+    "2012_alexnet": ["slim_alexnet", "lenet5"],
+    "2013_zfnet": ["slim_zfnet"],
+    "2014_vgg": ["slim_vgg"],
+    "2014_googlenet": ["slim_googlenet"],
+    "2015_inception_v3": ["slim_inception_v3"],
+    "2015_resnet": ["slim_resnet", "slim_plain"],
+    "2016_resnet_v2": ["slim_resnet_v2"],
+}
+BUILDERS = [(chapter, builder) for chapter, names in SLIM.items() for builder in names]
+
+
+def answers(model, images):
+    found = keras.tree.flatten(model(images, training=False))
+    return [keras.ops.convert_to_numpy(one) for one in found]
+
+
+def built(chapter, builder):
+    keras.utils.set_random_seed(0)
+    model = getattr(ilsvrc.chapter(chapter), builder)(logits=True)
+    return model, np.random.default_rng(0).normal(size=(2, *model.input_shape[1:])).astype("f4")
+
+
+def test_every_chapter_with_a_network_is_here():
+    assert set(SLIM) == {name for name in chapters.names() if name[0].isdigit()}
+
+
+@pytest.mark.parametrize(("chapter", "builder"), BUILDERS)
+def test_a_network_is_saved_loaded_copied_and_described(chapter, builder, tmp_path):
+    model, images = built(chapter, builder)
+    expected = answers(model, images)
+    for ending in (".keras", ".h5"):
+        model.save(tmp_path / f"network{ending}")
+        loaded = keras.models.load_model(tmp_path / f"network{ending}")
+        for one, other in zip(answers(loaded, images), expected, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
+    described = model.to_json()
+    assert json.loads(described)["config"]
+    for copy in (keras.models.model_from_json(described), keras.models.clone_model(model)):
+        copy.set_weights(model.get_weights())
+        for one, other in zip(answers(copy, images), expected, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
+
+
+def test_a_compiled_inception_keeps_its_loss(tmp_path):
+    module = ilsvrc.chapter("2015_inception_v3")
+    model, images = built("2015_inception_v3", "slim_inception_v3")
+    model.compile("sgd", module.Smoothing(0.3), metrics=["accuracy"])
+    model.save(tmp_path / "network.keras")
+    loaded = keras.models.load_model(tmp_path / "network.keras")
+    assert loaded.loss.epsilon == 0.3
+    labels = np.array([1, 2])
+    np.testing.assert_allclose(
+        loaded.evaluate(images, labels, verbose=0), model.evaluate(images, labels, verbose=0), 1e-5
+    )
+
+
+def test_the_loss_is_the_mean_of_the_function(tmp_path):
+    module, rng = ilsvrc.chapter("2015_inception_v3"), np.random.default_rng(0)
+    labels, logits = rng.integers(0, 5, 7), rng.normal(size=(7, 5)).astype("float32")
+    for epsilon in (0.0, 0.1):
+        one = keras.ops.convert_to_numpy(module.Smoothing(epsilon)(labels, logits))
+        all_of = keras.ops.convert_to_numpy(module.smoothed(labels, logits, epsilon))
+        np.testing.assert_allclose(one, all_of.mean(), rtol=1e-6)

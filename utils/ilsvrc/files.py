@@ -1,0 +1,140 @@
+"""Folders that appear whole: on the disk before they have their name, checked when read."""
+
+import contextlib
+import errno
+import json
+import os
+import shutil
+import sys
+import zlib
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+BLOCK = 1 << 24  # bytes
+SUMS = "sums.json"  # of a kept folder: each file's size and checksum
+
+
+def keep(part: Path, whole: Path) -> None:
+    """Give a finished folder its name, once all of it is on the disk; an older one gives way.
+
+    Args:
+        part: The folder as it was written, of plain files, on the same disk as `whole`.
+        whole: Its name.
+    """
+    sums = {file.name: (file.stat().st_size, checksum(file)) for file in part.iterdir()}
+    (part / SUMS).write_text(json.dumps(sums))
+    for file in part.iterdir():
+        _sync(file)
+    _sync(part)
+    if whole.exists():
+        shutil.rmtree(whole)
+    os.replace(part, whole)
+    _sync(whole.parent)
+
+
+def onto_disk(folder: Path) -> None:
+    """Put all that lies below a folder onto the disk, before the folder is given its name."""
+    if hasattr(os, "sync"):
+        os.sync()  # one call for thousands of files
+        return
+    for place, _, names in os.walk(folder):
+        for name in names:
+            _sync(Path(place) / name)
+
+
+def sound(folder: Path) -> bool:
+    """Return whether a folder that `keep` named still holds what it held then."""
+    try:
+        sums = json.loads((folder / SUMS).read_text())
+        return bool(sums) and all(
+            (folder / name).stat().st_size == size and checksum(folder / name) == found
+            for name, (size, found) in sums.items()
+        )
+    except (OSError, ValueError, AttributeError, TypeError):
+        return False
+
+
+def checksum(file: Path) -> int:
+    """Return a file's CRC-32."""
+    found = 0
+    with file.open("rb") as content:
+        while block := content.read(BLOCK):
+            found = zlib.crc32(block, found)
+    return found
+
+
+def _sync(path: Path) -> None:
+    if os.name == "nt" and path.is_dir():  # Windows opens no folders
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:  # not every file system syncs folders
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
+            raise
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def alone(lock: Path, doing: str):
+    """Hold a lock while something is done; say so where another process has it, and wait.
+
+    Args:
+        lock: The lock's file.
+        doing: What the other process does, such as "trains this run".
+    """
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    held = FileLock(lock)
+    try:
+        held.acquire(timeout=0.5)
+    except Timeout:
+        print(f"Another process {doing}; waiting until it has finished.", file=sys.stderr)
+        held.acquire()
+    try:
+        yield
+    finally:
+        held.release()
+
+
+@contextlib.contextmanager
+def room(folder: Path, doing: str):
+    """Say in which folder the disk is full, where something cannot be written for want of room.
+
+    Args:
+        folder: Where it is written.
+        doing: What is kept there, such as "The training is kept".
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        free = shutil.disk_usage(folder if folder.exists() else folder.parent).free
+        raise OSError(
+            f"{doing} in {folder}, and the disk is full ({free / 2**20:,.0f} MiB free). Make room, "
+            "or set XDG_CACHE_HOME to a folder on a larger disk; what was finished is kept."
+        ) from error
+
+
+def writable(folder: Path) -> None:
+    """Try to write in a folder, before long work counts on it.
+
+    Raises:
+        OSError: It cannot be written; the message says what to set, and what to ask for.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".probe-{os.getpid()}"
+        probe.write_bytes(b"x")
+        probe.unlink()
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            reason = "its disk is full"
+        else:
+            reason = (error.strerror or str(error)).lower()
+        raise OSError(
+            f"The cache {folder} cannot be written: {reason}. Set XDG_CACHE_HOME to a folder of "
+            "your own, or ask whoever runs this machine for a home that you can write to."
+        ) from error
