@@ -6,7 +6,7 @@ import pytest
 
 import ilsvrc
 import networks
-from ilsvrc import facts, ledger
+from ilsvrc import facts, ledger, paths, records
 
 check_parameters = networks.parameters("zfnet", 62_357_608)
 check_macs = networks.gmac(1.168)
@@ -67,19 +67,19 @@ def test_all_first_layers_end_in_the_same_grids(module, first):
 
 
 PLANTED = {
-    "AlexNet's first layer": ("first=(7, 2),  # conv1", "first=(11, 4),  # conv1", check_grids),
+    "AlexNet's first layer": ("first=(7, 2), alpha", "first=(11, 4), alpha", check_grids),
     "no padding": ("(size - stride - 3) // 2", "0", check_grids),
     "narrow poolings": ('("same", "valid") if stride', '("valid", "valid") if stride', check_grids),
     "conv2 at stride 1": ("5, 4 // stride, second", "5, 1, second", check_grids),
-    "no LRN": ("    alpha=1e-4,  # of LRN", "    alpha=None,  # of LRN", check_order),
+    "no LRN": ("alpha=1e-4,\n", "alpha=None,\n", check_order),
     "ReLU dropped": (
         'return layers.Activation("relu", name=f"relu{i}")(x)',
         "return x",
         check_order,
     ),
     "one dropout": ('x = layers.Dropout(dropout, name=f"dropout{i}")(x)', "x = x", check_order),
-    "free filters": ("    radius=0.1,", "    radius=None,", check_radius),
-    "norm for mean": ("radius * (size * size * x.shape[-1]) ** 0.5", "radius", check_radius),
+    "free filters": ("radius=0.1, logits", "radius=None, logits", check_radius),
+    "norm for mean": ("* (size * size * x.shape[-1]) ** 0.5", "* 1", check_radius),
 }
 
 
@@ -136,3 +136,47 @@ def test_moved_images_go_where_they_should(module):
     np.testing.assert_allclose(centre("scale", 1.5), [13.5, 19.5], atol=0.6)  # away from the middle
     np.testing.assert_allclose(centre("turn", 180), [23.5, 19.5], atol=0.6)
     np.testing.assert_array_equal(module.moved(images, "turn", 0), images)
+
+
+def test_a_gratings_pitch_is_found(module):
+    across = np.arange(11)
+    stripes = np.cos(2 * np.pi * across / 4)[:, None, None, None] * np.ones((11, 11, 3, 1))
+    blob = np.exp(-((across - 5) ** 2) / 8)
+    blob = (blob[:, None] * blob)[..., None, None] * np.ones((1, 1, 3, 1))
+    found = module.pitch(np.concatenate([stripes, blob], -1))
+    np.testing.assert_allclose(found, [0.25, 0], atol=1 / 64)
+
+
+# What the page's sentences say of its records
+
+
+def published(run, chapter="2013_zfnet"):
+    return records.read(paths.record(chapter, run))
+
+
+def test_our_alexnet_has_blobs_and_middle_frequencies_and_no_high_ones(module):
+    filters = published("alexnet", "2012_alexnet").filters
+    at = module.pitch(filters[max(filters)])
+    assert 30 < (at == 0).sum() < 60 and (at > 0.06).sum() > 30 and at.max() < 0.2
+
+
+def test_the_stride_is_the_cause_and_the_size_is_too_small_to_see():
+    base = published("baseline")
+    found = {
+        n: records.compare(base, published(n)) for n in ("first-11-4", "first-11-2", "first-7-4")
+    }
+    assert found["first-11-4"]["verdict"] == found["first-7-4"]["verdict"] == "holds"
+    assert found["first-11-2"]["verdict"] == "too small to see here"
+
+
+def test_units_are_dead_in_the_second_layer_and_not_in_the_first():
+    dead = published("zfnet").arrays["dead/zfnet"][:, 0]
+    assert dead[0] == 0 and dead[1] == 45
+
+
+def test_zfnet_stays_ahead_of_alexnet_and_small_shifts_move_the_first_layer():
+    zfnet, alexnet = published("zfnet"), published("alexnet", "2012_alexnet")
+    ahead = zfnet.by_epoch("val_accuracy")[0] > alexnet.by_epoch("val_accuracy")[0]
+    assert ahead[5:].all() and zfnet["recipe"]["epochs"] == alexnet["recipe"]["epochs"]
+    first, last, _ = zfnet.arrays["moved/shift"].astype(float)
+    assert 0.5 < first[4] < 0.7 and last[4] < first[4] / 2
