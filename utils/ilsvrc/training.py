@@ -1,12 +1,15 @@
 """Training one run with one seed: batches, callbacks, and a stopped training that goes on."""
 
+import contextlib
 import hashlib
 import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -151,6 +154,37 @@ class Progress(keras.callbacks.Callback):
 
     def on_train_end(self, logs=None):
         self.bar.close()
+
+
+@contextlib.contextmanager
+def heard():
+    """Remember a Ctrl-C, in a list: Keras on JAX loses one that comes while it waits for a step."""
+    pressed, before = [], signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield pressed
+        return
+
+    def press(number, frame):
+        pressed.append(number)
+        before(number, frame)
+
+    signal.signal(signal.SIGINT, press)
+    try:
+        yield pressed
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+class Stop(keras.callbacks.Callback):
+    """Stops a training whose Ctrl-C was lost."""
+
+    def __init__(self, pressed: list):
+        super().__init__()
+        self.pressed = pressed
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if self.pressed:
+            raise KeyboardInterrupt
 
 
 class Keeper(keras.callbacks.Callback):
@@ -351,7 +385,8 @@ def _train(plan: Plan, dataset, seed: int, place: Path) -> Trained:
         given = feed(dataset, plan.batch, len(model.outputs))
         keeper = Keeper(place, seed, given.train, model)
         progress = Progress(f"{plan.run.name}, seed {seed}", given.steps)
-        history = plan.run.fit(model, given, plan.epochs, [keeper, progress])
+        with heard() as pressed:
+            history = plan.run.fit(model, given, plan.epochs, [keeper, progress, Stop(pressed)])
         net = history.model
         outputs = net.predict(given.val, verbose=0)
     except Exception as error:
