@@ -205,3 +205,18 @@ def test_no_division_of_labour_is_seen_between_the_towers():
     rng = np.random.default_rng(0)
     hands = [np.split(rng.permutation(colour), 2) for _ in range(2000)]
     assert np.mean([abs(np.nanmean(a) - np.nanmean(b)) >= gap for a, b in hands]) > 0.05
+
+
+def test_the_filters_of_the_first_layer_are_learned():
+    filters = records.read(paths.record("2012_alexnet", "alexnet")).filters
+    start, end = filters[0], filters[max(filters)]
+    assert np.median(vis.filter_memory(start, end)) < 0.21  # of the start N(0, 0.01): 0.67
+    assert vis.filter_smoothness(end).min() > 5 * abs(vis.filter_smoothness(start)).max()
+
+
+def test_the_temple_is_first_taken_for_another_class_and_the_twin_looks_alike():
+    record = records.read(paths.record("2012_alexnet", "alexnet"))
+    odds, asked = record.arrays["probe/probabilities"], int(record.arrays["probe/label"])
+    assert record["data"]["class_names"][asked] == "church" and odds.argmax() != asked
+    own, twin = record.arrays["probe/grad_cam"].astype("float32")
+    assert vis.similarity(own[None], twin[None])[0] > 0.3

@@ -135,3 +135,20 @@ def test_the_card_of_a_chapter_agrees_with_the_table(path):
     for text in numbers:
         number, digits = float(text.replace(",", "")), len(text.partition(".")[2])
         assert any(round(value, digits) == number for value in known), text
+
+
+def test_the_numbers_in_the_scoreboards_caption_are_the_facts():
+    text = " ".join((ROOT / "chapters" / "scoreboard.md").read_text(encoding="utf-8").split())
+    for key, in_what in [("vgg16", "in 2014"), ("resnet50", "a year later")]:
+        error, macs = facts.value(f"{key}.top5_error"), facts.value(f"{key}.macs") / 1e9
+        took = f"{error:.1f} % took {macs:.1f} billion"
+        assert f"{took} MACs {in_what}" in text or f"{took} {in_what}" in text
+
+
+def test_the_falls_that_the_challenges_caption_names_are_the_facts():
+    table = facts.challenge()
+    won = table[(table["rank"] == 1) & ~table.outside_data].set_index("year").top5_error
+    fall = {year: won[year - 1] - won[year] for year in range(2011, 2018)}
+    assert max(fall, key=fall.get) == 2012 and round(fall[2012], 1) == 9.3
+    share = {year: fall[year] / won[year - 1] for year in fall}
+    assert sorted(share, key=share.get)[-2:] == [2014, 2015] and share[2014] > 0.4 > share[2012]

@@ -1,6 +1,5 @@
 """What a run would use here, and what is wrong: the report of `ilsvrc doctor`."""
 
-import importlib.metadata
 import os
 import platform
 import re
@@ -8,7 +7,7 @@ import shutil
 import sys
 import tomllib
 
-from ilsvrc import backend, data, files, paths, profiles
+from ilsvrc import backend, data, files, install, paths, profiles
 
 LEAST_MEMORY, LEAST_DISK = 4 * 2**30, 2 * 2**30  # bytes
 
@@ -36,19 +35,11 @@ def _packages(lines, wrong) -> None:
     lines.append(("versions", ", ".join(f"{k} {v}" for k, v in backend.versions().items())))
     project = tomllib.loads((paths.ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     for requirement in project["dependencies"]:
-        name, least = re.match(r"([\w.-]+)>=([\d.]+)", requirement).groups()
-        try:
-            found = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            wrong.append(f"{name} is missing: pip install '{name}>={least}'")
-            continue
-        if numbers(found) < numbers(least):
-            wrong.append(f"{name} {found} is too old: pip install '{name}>={least}'")
-
-
-def numbers(version: str) -> list[int]:
-    """Return the numbers of a version, so that versions compare."""
-    return [int(n) for n in re.findall(r"\d+", version)[:3]]
+        name = re.match(r"[\w.-]+", requirement)[0]
+        if not install.installed(name):
+            wrong.append(f"{name} is missing: pip install '{requirement}'")
+        elif old := install.too_old(requirement):
+            wrong.append(f"{name} {old} is too old: pip install '{requirement}'")
 
 
 def _device(lines, wrong) -> None:

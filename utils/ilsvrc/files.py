@@ -16,19 +16,17 @@ SUMS = "sums.json"  # of a kept folder: each file's size and checksum
 
 
 def keep(part: Path, whole: Path) -> None:
-    """Give a finished folder its name, once all of it is on the disk; an older one gives way.
+    """Give a finished folder its name, once all of it is on the disk.
 
     Args:
         part: The folder as it was written, of plain files, on the same disk as `whole`.
-        whole: Its name.
+        whole: Its name, which no folder has.
     """
     sums = {file.name: (file.stat().st_size, checksum(file)) for file in part.iterdir()}
     (part / SUMS).write_text(json.dumps(sums))
     for file in part.iterdir():
         _sync(file)
     _sync(part)
-    if whole.exists():
-        shutil.rmtree(whole)
     os.replace(part, whole)
     _sync(whole.parent)
 

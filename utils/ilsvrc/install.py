@@ -45,12 +45,12 @@ def main() -> None:
     if not installed("keras"):
         sys.exit("Keras is not here. Install it with TensorFlow or JAX, then run this cell again.")
     wanted = project["dependencies"]
-    frameworks = [each[0] for each in project["optional-dependencies"].values()][:3]
+    frameworks = [project["optional-dependencies"][n][0] for n in ("tensorflow", "jax", "torch")]
     for requirement in [*wanted, *frameworks]:
-        name = re.match(r"[\w.-]+", requirement)[0]
-        if name in KEPT and too_old(requirement):
+        name, old = re.match(r"[\w.-]+", requirement)[0], too_old(requirement)
+        if name in KEPT and old:
             sys.exit(
-                f"{name} {too_old(requirement)} is here, and the course needs {requirement}. It is "
+                f"{name} {old} is here, and the course needs {requirement}. It is "
                 "left as it is. Take a newer image or server, or: pip install --upgrade "
                 f"'{requirement}', restart the kernel, and run this cell again."
             )

@@ -150,9 +150,7 @@ def flattened(model) -> keras.Model:
                     "inside cannot be laid open. Saliency, integrated gradients and occlusion take "
                     "any model."
                 )
-        model = keras.Model(
-            model.inputs, model.outputs, name=model.name
-        )  # of a sequential one, too
+        model = keras.Model(model.inputs, model.outputs, name=model.name)  # sequential ones, too
         model = keras.models.clone_model(
             model, clone_function=lambda layer: layer, call_function=_without_border
         )

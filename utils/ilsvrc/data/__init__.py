@@ -200,8 +200,8 @@ def status() -> list[dict]:
     ]
     for entry in CATALOGUE.values():
         root = find(entry.name)
-        row = {"name": entry.name, "where": root, "images": entry.images, "bytes": entry.bytes}
-        row["whole"] = True
+        known = {"images": entry.images, "bytes": entry.bytes, "whole": True}
+        row = {"name": entry.name, "where": root, **known}
         if root:
             files = image_files(root)
             sizes = [os.lstat(path).st_size for path in files]
