@@ -159,6 +159,17 @@ class Block(layers.Layer):
         return self.two(self.one(x))
 
 
+class Pools(layers.Layer):
+    """Layers within, and no weight in any of them."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.pool = layers.AveragePooling2D(5, 1, padding="same")
+
+    def call(self, x):
+        return self.pool(x)
+
+
 class Scale(layers.Layer):
     """Weights of its own, and no layer within."""
 
@@ -171,6 +182,7 @@ class Scale(layers.Layer):
 
 UNKNOWN = {
     "a block": Block(name="unknown"),
+    "poolings within": Pools(name="unknown"),
     "weights of its own": Scale(name="unknown"),
     "attention": layers.EinsumDense("byxc,cd->byxd", output_shape=(16, 14, 4), name="unknown"),
     "a wrapper": layers.SpectralNormalization(layers.Conv2D(4, 3, padding="same"), name="unknown"),
