@@ -55,7 +55,6 @@ test-jax: .venv-jax/ready ## all that a backend can change, on JAX with no Tenso
 	JAX_COMPILATION_CACHE_DIR=$(CURDIR)/build/jax JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 \
 	KERAS_BACKEND=jax $(JAX)/python $(PYTEST) -m "not browser and not tools and not graph and not real"
 
-# Jupytext would write its version into each chapter's header.
 # What a chapter's author needs; `make test CHAPTER=2015_resnet` calls it.
 test-chapter: .venv/ready .venv-jax/ready
 	@test -f "chapters/$(CHAPTER).md" || { echo "No chapter is called '$(CHAPTER)'. There are:" \
@@ -67,6 +66,7 @@ test-chapter: .venv/ready .venv-jax/ready
 	  KERAS_BACKEND=$$1 $$2 $(PYTEST) -m "not browser and not tools and not real" $$own || exit 1; \
 	done
 
+# Jupytext would write its version into each chapter's header.
 format: .venv/ready ## ruff's format and mendable findings, code and chapters
 	$(BIN)/ruff check --fix --exit-zero --quiet --exclude notebooks .
 	$(BIN)/ruff format --exclude notebooks .

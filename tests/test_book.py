@@ -10,9 +10,8 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-import yaml
 
-from ilsvrc import paths
+from ilsvrc import notebooks, paths
 
 pytestmark = pytest.mark.tools
 bs4 = pytest.importorskip("bs4", reason="the book's tools are not installed here")
@@ -31,6 +30,7 @@ kernelspec:
 PIXEL = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 )
+FORK = "a-school/its-course"  # whose one line in _config.yml everything follows
 SHOW = f"from IPython.display import Image\n\nImage({PIXEL!r})"
 CHAPTERS = ["chapters/2012_alexnet", "chapters/ilsvrc", "chapters/scoreboard"]
 
@@ -65,8 +65,11 @@ def executed(result):
 def mini(tmp_path_factory):
     """Build a book of the real settings and tiny pages, which tests only read."""
     folder = tmp_path_factory.mktemp("mini")
-    for name in ["_config.yml", "_toc.yml"]:
-        shutil.copy(paths.ROOT / name, folder)
+    shutil.copy(paths.CONTENTS, folder)
+    settings = paths.SETTINGS.read_text()
+    assert settings.count(notebooks.REPOSITORY) == 1
+    fork = settings.replace(notebooks.REPOSITORY, f"https://github.com/{FORK}")
+    (folder / "_config.yml").write_text(fork)
     for name in ["_ext", "_static"]:
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(paths.ROOT / "book" / name, folder / "book" / name, ignore=ignored)
@@ -234,15 +237,15 @@ def launch_links(file):
         url = urlsplit(link["href"])
         query = {key: values[0] for key, values in parse_qs(url.query).items()}
         if url.netloc == "colab.research.google.com":
-            start = "/github/imagenet-winners/imagenet-winners/blob/main/"
+            start = f"/github/{FORK}/blob/main/"
             found["Colab"] = url.path.removeprefix(start)
         elif url.netloc == "mybinder.org":
-            assert url.path == "/v2/gh/imagenet-winners/imagenet-winners/main"
+            assert url.path == f"/v2/gh/{FORK}/main"
             found["Binder"] = query["urlpath"].removeprefix("lab/tree/")
         else:
             assert query["branch"] == "main"
-            assert query["repo"] == "https://github.com/imagenet-winners/imagenet-winners"
-            found["JupyterHub"] = query["urlpath"].removeprefix("lab/tree/imagenet-winners/")
+            assert query["repo"] == f"https://github.com/{FORK}"
+            found["JupyterHub"] = query["urlpath"].removeprefix("lab/tree/its-course/")
     return found
 
 
@@ -255,8 +258,8 @@ def test_a_downloaded_notebook_is_the_generated_one(mini):
 
 def test_the_sitemap_lists_pages_where_they_are(mini):
     sitemap = (mini / "_build" / "html" / "sitemap.xml").read_text()
-    address = yaml.safe_load((mini / "_config.yml").read_text())["html"]["baseurl"]
-    assert f"<loc>{address}chapters/2012_alexnet.html</loc>" in sitemap
+    owner, name = FORK.split("/")
+    assert f"<loc>https://{owner}.github.io/{name}/chapters/2012_alexnet.html</loc>" in sitemap
 
 
 def test_pages_name_no_script_style_or_font_of_another_host(mini):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from ilsvrc import Lab, cli, notebooks
+from ilsvrc import Lab, cli, notebooks, queue
 
 CHAPTER = "2012_alexnet"
 WRONG = [
@@ -76,6 +76,59 @@ def test_the_words_for_yes_and_no_are_known(text, meant):
 def test_a_page_that_trains_nothing_says_so():
     done = CliRunner().invoke(cli.cli, ["train", "scoreboard"])
     assert done.exit_code == 2 and "trains nothing" in done.output
+
+
+def test_profile_gpu_without_one_wants_the_epochs_said():
+    for lab in (Lab(CHAPTER, "gpu"), Lab(CHAPTER, "gpu", size=96)):
+        with pytest.raises(ValueError, match=r"for 80 epochs, and \w+ sees no GPU here"):
+            lab.train("alexnet")
+        with pytest.raises(ValueError, match="--epochs 1"):
+            lab.data  # noqa: B018 (it would fetch all of Imagenette)
+    with pytest.raises(ValueError, match="sees no GPU"):
+        queue.run_all("gpu", say=lambda line: None)
+
+
+def test_profile_gpu_trains_on_a_processor_if_told(monkeypatch):
+    found = []
+    monkeypatch.setattr("ilsvrc.lab.load", lambda *given, **options: found.append(given))
+    lab = Lab(CHAPTER, "gpu", epochs=1)
+    assert lab.data is None and found == [("imagenette", 259)]
+
+
+def test_a_backend_that_is_not_here_is_named_in_one_line():
+    here = os.environ["KERAS_BACKEND"]
+    for given, hint in [(here.title(), f" Did you mean {here!r}?"), ("theano", "")]:
+        done = command("scoreboard", KERAS_BACKEND=given)
+        assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
+        assert f"KERAS_BACKEND is {given!r}, and no such backend is installed.{hint} Here" in (
+            done.stderr
+        )
+    assert command("--help", KERAS_BACKEND="theano").returncode == 0
+
+
+def test_the_backend_that_is_here_is_taken(monkeypatch):
+    monkeypatch.delenv("KERAS_BACKEND")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name == "jax" or None)
+    CliRunner().invoke(cli.cli, ["data"])
+    assert os.environ.pop("KERAS_BACKEND") == "jax"
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: True)
+    CliRunner().invoke(cli.cli, ["data"])
+    assert "KERAS_BACKEND" not in os.environ
+
+
+def test_matplotlibs_screen_is_no_matter_of_ours():
+    done = command("run", "scoreboard", "--profile", "smoke", MPLBACKEND="nosuch")
+    assert done.returncode == 0, done.stderr[-500:]
+
+
+def command(*words, **environment):
+    """Run the command line in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "ilsvrc", *words],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+    )
 
 
 @pytest.mark.slow

@@ -1,7 +1,7 @@
 """The book's own Sphinx extension.
 
-It does three things: it runs a page again when anything that its outputs depend on has changed, it
-points the launch buttons at the notebooks in `notebooks/`, and it refuses a picture without a text.
+It runs a page again when anything that its outputs depend on has changed, points the launch buttons
+at the notebooks in `notebooks/`, and refuses a picture without a text.
 """
 
 import hashlib
@@ -110,7 +110,13 @@ def outdated(app, env, added, changed, removed) -> list[str]:
     return [page for page in known if env.digests[page] != digest(Path(app.srcdir), page)]
 
 
-# Where the launch buttons lead
+# Where the book and its launch buttons lead
+
+
+def settle_address(app, config) -> None:
+    """Publish the book at the repository's GitHub Pages, unless `_config.yml` names a `baseurl`."""
+    owner, name = config.html_theme_options["repository_url"].rstrip("/").split("/")[-2:]
+    config.html_baseurl = config.html_baseurl or f"https://{owner}.github.io/{name}/"
 
 
 def point_to_notebooks(app, page, template, context, doctree) -> None:
@@ -183,6 +189,7 @@ def setup(app) -> dict:
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
     os.environ.pop("MPLBACKEND", None)  # the kernels draw into the page
+    app.connect("config-inited", settle_address)
     app.connect("env-get-outdated", outdated)
     app.connect("source-read", write_digest)
     app.connect("html-page-context", point_to_notebooks, priority=600)  # after the theme, at 501

@@ -1,5 +1,8 @@
 """The command line: `ilsvrc data|run|train|show|doctor|scoreboard`."""
 
+import difflib
+import importlib.util
+import os
 import sys
 
 import click
@@ -9,6 +12,23 @@ import click
 @click.version_option(package_name="ilsvrc")
 def cli():
     """The ImageNet Winners: data, runs and records of the course."""
+    os.environ.pop("MPLBACKEND", None)  # nothing is drawn on a screen, and kernels bring their own
+    _choose_backend()
+
+
+def _choose_backend() -> None:
+    """Refuse a KERAS_BACKEND that is not here, and take JAX where TensorFlow is missing."""
+    here = [name for name in ("tensorflow", "jax", "torch") if importlib.util.find_spec(name)]
+    asked = os.environ.get("KERAS_BACKEND")
+    if not asked and "tensorflow" not in here and "jax" in here:
+        os.environ["KERAS_BACKEND"] = "jax"
+    elif asked and asked not in here:
+        near = difflib.get_close_matches(asked.lower(), here, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise click.ClickException(
+            f"KERAS_BACKEND is {asked!r}, and no such backend is installed.{hint} "
+            f"Here are: {', '.join(here) or 'none'}. Set it to one of these, or unset it."
+        )
 
 
 @cli.group("data", invoke_without_command=True)

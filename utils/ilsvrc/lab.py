@@ -91,7 +91,19 @@ class Lab:
         return self.dataset(self.plan(self.headline))
 
     def dataset(self, plan: Plan) -> Dataset:
-        """Return the data set of a plan (loaded once)."""
+        """Return the data set of a plan (loaded once).
+
+        Raises:
+            ValueError: The profile is gpu, there is none, and nobody said how many epochs to bear.
+        """
+        untold = self._settings["epochs"] is None
+        if self.profile.name == "gpu" and untold and backend.on_cpu():
+            raise ValueError(
+                f"Profile gpu trains the paper's networks for {plan.epochs} epochs, and "
+                f"{backend.name()} sees no GPU here; `ilsvrc doctor` says why. Take profile "
+                "laptop, or say how many epochs it shall be: epochs = 1 among the notebook's "
+                "parameters, --epochs 1 on the command line."
+            )
         wanted = (plan.data, plan.stored_size, plan.images)
         if wanted not in self._datasets:
             name, size, images = wanted

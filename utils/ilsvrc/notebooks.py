@@ -15,10 +15,11 @@ from pathlib import Path
 
 import jupytext
 import nbformat
+import yaml
 
 from ilsvrc import chapters, myst, paths, profiles
 
-REPOSITORY = "https://github.com/imagenet-winners/imagenet-winners"
+REPOSITORY = yaml.safe_load(paths.SETTINGS.read_bytes())["repository"]["url"]
 REFERENCE = "nbval-check-output"  # the tag of a cell whose output is the same on every machine
 FIRST_CELL = f'''\
 # On Colab or a JupyterHub: fetch the course. Where it is installed, this cell does nothing.

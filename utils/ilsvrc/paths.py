@@ -10,6 +10,7 @@ ROOT = (
 )  # the repository: the course is installed in place (pip install -e)
 CHAPTERS = ROOT / "chapters"
 CONTENTS = ROOT / "_toc.yml"  # the order of the course
+SETTINGS = ROOT / "_config.yml"  # the book's; a fork sets its own address there alone
 RESULTS = ROOT / "results"
 
 
