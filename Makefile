@@ -4,16 +4,19 @@ PYTHON ?= python3
 PROFILE ?= laptop
 BIN := .venv/bin
 JAX := .venv-jax/bin
+UV := $(BIN)/uv pip compile --quiet --python-version 3.11
+EVERYTHING := --extra tensorflow --extra jax --extra book --extra test
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup book check-book test lint test-tensorflow test-notebooks test-jax test-chapter \
-  format notebooks run lock clean
+  test-lowest format notebooks run lock clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 26
 
-setup: .venv/ready ## install the locked packages and the course into .venv
+# GPU=1 adds CUDA for TensorFlow and JAX, for an NVIDIA GPU under Linux.
+setup: .venv/ready $(if $(GPU),.venv/gpu) ## install the locked packages and the course into .venv; GPU=1: and CUDA
 
 book: .venv/ready ## execute the chapters at the laptop profile and build the HTML
 	$(BIN)/jupyter-book build -W --keep-going . || \
@@ -54,6 +57,14 @@ test-jax: .venv-jax/ready ## all that a backend can change, on JAX with no Tenso
 	XLA_FLAGS=--xla_backend_optimization_level=0 \
 	JAX_COMPILATION_CACHE_DIR=$(CURDIR)/build/jax JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 \
 	KERAS_BACKEND=jax $(JAX)/python $(PYTEST) -m "not browser and not tools and not graph and not real"
+
+LOWEST := .venv-lowest/bin/python
+test-lowest: .venv/ready ## the tests at the lowest versions that pyproject.toml allows, in .venv-lowest
+	$(PYTHON) -m venv --clear .venv-lowest
+	$(UV) pyproject.toml $(EVERYTHING) --resolution lowest-direct --output-file .venv-lowest/lowest.txt
+	$(LOWEST) -m pip install --quiet --no-deps --no-compile -r .venv-lowest/lowest.txt
+	$(LOWEST) -m pip install --quiet --no-deps --no-build-isolation --editable .
+	KERAS_BACKEND=tensorflow $(LOWEST) $(PYTEST) -m "not browser"
 
 # What a chapter's author needs; `make test CHAPTER=2015_resnet` calls it.
 test-chapter: .venv/ready .venv-jax/ready
@@ -98,19 +109,24 @@ run: .venv/ready ## execute every chapter into build/executed at PROFILE (laptop
 	$*/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-# Needs uv. What is locked stays as it is, unless pyproject.toml asks for more.
-COMPILE := uv pip compile pyproject.toml --quiet --no-emit-index-url --no-emit-find-links \
-  --custom-compile-command "make lock" --python-version 3.11
-HASHED := $(COMPILE) --universal --generate-hashes
-EVERYTHING := --extra tensorflow --extra jax --extra book --extra test
+.venv/gpu: requirements-gpu.lock .venv/ready
+	@echo "Adding CUDA to .venv (some gigabytes)"
+	$(BIN)/python -m pip install --quiet --no-deps --no-compile --require-hashes -r $<
+	@touch $@
 
-lock: ## after a change of dependencies: both locks and environment.yml
+# What is locked stays as it is, unless pyproject.toml asks for more.
+COMPILE := $(UV) pyproject.toml --no-emit-index-url --no-emit-find-links \
+  --custom-compile-command "make lock"
+HASHED := $(COMPILE) --universal --generate-hashes
+
+lock: .venv/ready ## after a change of dependencies: the locks and environment.yml
 	$(HASHED) $(EVERYTHING) -o requirements.lock
 	$(HASHED) --constraint requirements.lock --extra jax --extra test -o requirements-jax.lock
+	$(HASHED) --constraint requirements.lock --extra gpu -o requirements-gpu.lock
 	{ sed '/^  - pip:/q' environment.yml && \
 	  $(COMPILE) $(EVERYTHING) --constraint requirements.lock --no-deps --no-header --no-annotate | \
 	    sed 's/^/      - /' && echo "      - --editable ." ; } > environment.new
 	mv environment.new environment.yml
 
-clean: ## remove what was built; .venv and .venv-jax stay
+clean: ## remove what was built; the environments stay
 	rm -rf _build build .pytest_cache .ruff_cache

@@ -223,7 +223,7 @@ def test_normalise_takes_numbers_colours_and_mean_images():
     images = noise(2, 4, 4)
     for mean in (100, [1, 2, 3], np.random.default_rng(0).uniform(0, 255, (4, 4, 3))):
         out = run(augment.Normalise(mean, 58), images, training=True)
-        np.testing.assert_allclose(out, (images - np.asarray(mean)) / 58, atol=1e-5)
+        np.testing.assert_allclose(out, (images.astype(float) - mean) / 58, atol=1e-5)
 
 
 def test_the_same_seed_gives_the_same_images():

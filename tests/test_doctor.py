@@ -34,7 +34,7 @@ def test_old_and_missing_packages_are_named(monkeypatch):
 
 def test_a_gpu_that_is_not_used_is_said(monkeypatch):
     monkeypatch.setattr(backend, "driver", lambda: "570.1")
-    assert "There is an NVIDIA GPU" in wrong() and "and-cuda" in wrong()
+    assert "There is an NVIDIA GPU" in wrong() and "make setup GPU=1" in wrong()
 
 
 @pytest.mark.parametrize(

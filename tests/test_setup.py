@@ -15,6 +15,7 @@ EXTRAS = PROJECT["optional-dependencies"]
 LOCKS = {
     "requirements.lock": ["tensorflow", "jax", "book", "test"],
     "requirements-jax.lock": ["jax", "test"],
+    "requirements-gpu.lock": ["gpu"],
 }
 
 
@@ -69,11 +70,19 @@ def test_a_lock_is_hashed_and_names_neither_torch_nor_a_place(lock):
     assert not re.search(r"https?:|file:|index-url|find-links|/home|/root", text)
 
 
-def test_the_jax_lock_has_no_tensorflow_and_the_same_versions():
-    small, large = locked("requirements-jax.lock"), locked("requirements.lock")
-    assert "tensorflow" not in small
-    for name, pins in small.items():
-        assert {version(pin) for pin in pins} <= {version(pin) for pin in large[name]}, name
+@pytest.mark.parametrize("lock", [lock for lock in LOCKS if lock != "requirements.lock"])
+def test_the_locks_agree_on_versions(lock):
+    here = locked("requirements.lock")
+    for name, pins in locked(lock).items():
+        known = {version(pin) for pin in here.get(name, pins)}
+        assert {version(pin) for pin in pins} <= known, name
+
+
+def test_the_jax_lock_has_no_tensorflow_and_the_gpus_has_cuda_for_both():
+    assert "tensorflow" not in locked("requirements-jax.lock")
+    gpu = locked("requirements-gpu.lock")
+    assert {"tensorflow", "jax-cuda12-plugin", "nvidia-cudnn-cu12", "nvidia-nccl-cu12"} <= set(gpu)
+    assert not [name for name in locked("requirements.lock") if name.startswith("nvidia")]
 
 
 def test_environment_yml_pins_what_the_lock_pins():

@@ -50,8 +50,7 @@ def _device(lines, wrong) -> None:
     if driver and backend.on_cpu():
         wrong.append(
             f"There is an NVIDIA GPU, and {backend.name()} does not see it: its build has no CUDA, "
-            "or the driver is too old for it. On your own machine: pip install "
-            "'tensorflow[and-cuda]' or 'jax[cuda12]'"
+            "or the driver is too old for it. On your own machine: make setup GPU=1"
         )
     try:
         lines.append(("profile", profiles.profile().name))

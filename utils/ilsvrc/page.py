@@ -275,7 +275,7 @@ def photograph(lab: Lab, trained, file: str | Path | None = None, best: int = 3)
     image = data.square(_opened(file), trained.net.input_shape[1])
     logits = trained.model.predict(trained.prepare(image[None]), verbose=0)
     logits = logits[0] if isinstance(logits, list) else logits
-    odds = keras.ops.convert_to_numpy(keras.ops.softmax(logits))[0]
+    odds = keras.ops.convert_to_numpy(keras.ops.softmax(logits))[0].astype(float)
     record = lab.published(lab.headline)
     told = {"this page's network": (odds, trained.dataset.class_names)}
     if file is None:

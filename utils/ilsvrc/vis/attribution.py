@@ -243,8 +243,8 @@ def overlay(images, maps, titles=None):
     Raises:
         ValueError: if there are more or fewer maps of a method, or titles, than images.
     """
-    rows = {} if images is None else {"photograph": np.asarray(images)}
-    rows |= {name: np.asarray(each) for name, each in maps.items()}
+    rows = {} if images is None else {"photograph": style.drawable(images)}
+    rows |= {name: style.drawable(each) for name, each in maps.items()}
     n = len(next(iter(rows.values())))
     for name, each in {**rows, "titles": titles or [""] * n}.items():
         if len(each) != n:

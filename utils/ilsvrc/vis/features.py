@@ -202,7 +202,7 @@ def gallery(pictures, titles=None, columns=8):
     for ax in axes.flat:
         ax.set_axis_off()
     for ax, picture, title in zip(axes.flat, pictures, titles or n * [""], strict=False):
-        ax.imshow(picture)
+        ax.imshow(style.drawable(picture))
         ax.set_title(title, loc="center", pad=2)
     return fig
 

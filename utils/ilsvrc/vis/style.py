@@ -58,3 +58,9 @@ def mosaic(pictures, columns) -> np.ndarray:
         top, left = i // columns * (height + 1), i % columns * (width + 1)
         laid[top : top + height, left : left + width] = picture
     return laid
+
+
+def drawable(picture) -> np.ndarray:
+    """Return a picture or map as Matplotlib draws it: bytes as they are, other numbers float32."""
+    picture = np.asarray(picture)
+    return picture if picture.dtype == np.uint8 else picture.astype("float32")
