@@ -56,7 +56,7 @@ test-notebooks: .venv/ready ## nbval: every notebook runs at smoke, tagged outpu
 test-jax: .venv-jax/ready ## all that a backend can change, on JAX with no TensorFlow installed
 	XLA_FLAGS=--xla_backend_optimization_level=0 \
 	JAX_COMPILATION_CACHE_DIR=$(CURDIR)/build/jax JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 \
-	KERAS_BACKEND=jax $(JAX)/python $(PYTEST) -m "not browser and not tools and not graph and not real"
+	KERAS_BACKEND=jax $(JAX)/python $(PYTEST) -m "not browser and not tools and not once and not real"
 
 LOWEST := .venv-lowest/bin/python
 test-lowest: .venv/ready ## the tests at the lowest versions that pyproject.toml allows, in .venv-lowest

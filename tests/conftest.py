@@ -33,6 +33,12 @@ def own_cache(tmp_path_factory, monkeypatch):
     monkeypatch.delenv("ILSVRC_PROFILE", raising=False)
 
 
+def pytest_collection_finish():
+    """Let Python look for garbage among what tests make, not in the frameworks each time anew."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def freed():
     """Free the networks of a test that took its time; Python would look for them much later."""

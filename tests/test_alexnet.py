@@ -52,19 +52,20 @@ CHECKS = [
 ]
 
 
+@pytest.mark.once
 def test_it_is_the_papers_network(alexnet):
     model = alexnet()
     for check in CHECKS:
         check(model)
 
 
-@pytest.mark.graph
+@pytest.mark.once
 def test_the_variants_have_their_known_counts(alexnet):
     assert alexnet(groups=1).count_params() == 62_378_344
     assert alexnet(classes=10).count_params() == 56_909_194
 
 
-@pytest.mark.graph
+@pytest.mark.once
 def test_kernels_strides_and_groups_agree_with_the_onnx_graph(alexnet):
     graph = networks.onnx_graph("light_bvlc_alexnet")
     model = alexnet()
@@ -109,7 +110,7 @@ PLANTED = {
 }
 
 
-@pytest.mark.graph
+@pytest.mark.once
 @pytest.mark.parametrize("mistake", PLANTED)
 def test_a_planted_mistake_fails_its_check(mistake, planted):
     right, wrong, check = PLANTED[mistake]
@@ -140,7 +141,7 @@ def test_logits_leave_the_softmax_out(alexnet):
     assert alexnet(classes=10, logits=True).layers[-1].name == "dense8"
 
 
-@pytest.mark.graph
+@pytest.mark.once
 def test_lenet_5_has_the_sixty_thousand_parameters_of_1998():
     module = ilsvrc.chapter("2012_alexnet")
     lenet = module.lenet5()
@@ -152,7 +153,7 @@ def test_lenet_5_has_the_sixty_thousand_parameters_of_1998():
     assert shapes["S4"] == (5, 5, 16) and shapes["C5"] == (1, 1, 120)
 
 
-@pytest.mark.graph
+@pytest.mark.once
 def test_a_map_of_c3_sees_only_the_maps_of_its_row_in_the_table():
     lenet = ilsvrc.chapter("2012_alexnet").lenet5()
     layer = lenet.get_layer("C3")

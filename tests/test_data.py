@@ -15,6 +15,8 @@ from PIL import Image
 from ilsvrc import data, paths
 from ilsvrc.data import arrays
 
+pytestmark = pytest.mark.once
+
 RED, GREEN, BLUE = (220, 30, 20), (20, 200, 40), (30, 40, 220)
 
 

@@ -18,6 +18,8 @@ from PIL import Image
 from ilsvrc import data, paths
 from ilsvrc.data import download
 
+pytestmark = pytest.mark.once
+
 NAME = "small-set"
 
 

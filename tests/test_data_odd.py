@@ -15,6 +15,8 @@ from PIL import Image
 from ilsvrc import data, vis
 from ilsvrc.data import arrays
 
+pytestmark = pytest.mark.once
+
 PHOTOGRAPH = np.random.default_rng(0).integers(0, 255, (30, 40, 3), "uint8")
 
 

@@ -11,6 +11,8 @@ from PIL import Image
 from ilsvrc import data
 from ilsvrc.data import photographs
 
+pytestmark = pytest.mark.once
+
 
 def test_ten_classes_of_colour_crops_without_any_data_here():
     dataset = data.load(size=32, images=200)

@@ -7,6 +7,8 @@ from click.testing import CliRunner
 
 from ilsvrc import backend, cli, doctor
 
+pytestmark = pytest.mark.once
+
 
 def wrong():
     return " | ".join(doctor.report()[1])

@@ -8,6 +8,8 @@ import pytest
 from ilsvrc import facts
 from ilsvrc.paths import ROOT
 
+pytestmark = pytest.mark.once
+
 BIBLIOGRAPHY = (ROOT / "book" / "references.bib").read_text(encoding="utf-8")
 CITED = set(re.findall(r"^@\w+\{([^,\s]+),", BIBLIOGRAPHY, flags=re.MULTILINE))
 

@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ilsvrc import Lab, data, files, paths, training
+from ilsvrc import Lab, chapter, data, files, paths, training
 from ilsvrc.data import arrays, folders
+
+pytestmark = pytest.mark.once
 
 DAMAGE = {
     "emptied": lambda file: file.write_bytes(b""),
@@ -102,11 +104,16 @@ def test_a_disk_that_fills_up_is_said_with_its_folder(folder, monkeypatch):
 
 # Trainings
 
-TRAIN = """
-import sys
-from ilsvrc import Lab
-found = Lab("2012_alexnet", "smoke", epochs=2).train("alexnet").history["loss"]
-print(found)
+NARROW = """
+from dataclasses import replace
+from functools import partial
+from ilsvrc import Lab, chapter
+module = chapter("2012_alexnet")
+small = partial(module.slim_alexnet, width=0.1, units=32)
+module.runs[:] = [replace(run, small=small) for run in module.runs]
+"""
+TRAIN = f"""{NARROW}
+print(Lab("2012_alexnet", "smoke", epochs=2).train("alexnet").history["loss"])
 """
 
 
@@ -125,7 +132,10 @@ def finished(tmp_path_factory):
     cache = tmp_path_factory.mktemp("finished")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(cache))
-        return cache, trained()
+        module = chapter("2012_alexnet")
+        patch.setattr(module, "runs", list(module.runs))
+        exec(NARROW, {"__name__": "__main__"})
+        yield cache, trained()
 
 
 @pytest.mark.slow

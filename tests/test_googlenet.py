@@ -74,6 +74,7 @@ CHECKS = [
 ]
 
 
+@pytest.mark.once
 def test_it_is_the_papers_network(module):
     model = module.googlenet()
     for check in CHECKS:
@@ -84,7 +85,7 @@ def test_it_is_the_papers_network(module):
     assert alone.output_shape == (None, 1000)
 
 
-@pytest.mark.graph
+@pytest.mark.once
 def test_kernels_strides_and_filters_agree_with_the_onnx_graph(module):
     onnx = pytest.importorskip("onnx")
     graph = networks.onnx_graph("light_inception_v1")
@@ -146,7 +147,7 @@ PLANTED = {
 }
 
 
-@pytest.mark.graph
+@pytest.mark.once
 @pytest.mark.parametrize("mistake", PLANTED)
 def test_a_planted_mistake_fails_its_check(mistake, planted):
     right, wrong, check = PLANTED[mistake]
@@ -155,7 +156,7 @@ def test_a_planted_mistake_fails_its_check(mistake, planted):
         check(model)
 
 
-@pytest.mark.graph
+@pytest.mark.once
 def test_valid_padding_breaks_the_concatenation(planted):
     right = 'maps, size, strides, "same", use_bias'
     wrong = planted("2014_googlenet", right, right.replace("same", "valid"))
@@ -163,7 +164,7 @@ def test_valid_padding_breaks_the_concatenation(planted):
         wrong.inception(keras.Input((28, 28, 192)), "inception_3a", wrong.modules["3a"])
 
 
-@pytest.mark.graph
+@pytest.mark.once
 def test_a_module_of_one_size_costs_what_the_module_does(module):
     full = {kind: {} for kind in ("inception", "one_size")}
     for kind, found in full.items():

@@ -99,7 +99,7 @@ CHECKS = [check_parameters, check_macs, check_grids, check_relus, check_norms, c
 CHECKS += [check_fans, check_reductions]
 
 
-@pytest.mark.graph
+@pytest.mark.once
 def test_it_is_the_released_network(module):
     model = module.inception_v3()
     for check in CHECKS:
@@ -107,7 +107,7 @@ def test_it_is_the_released_network(module):
     assert model.output_shape == (None, 1000) and model.get_layer("average").output.shape[1] == 2048
 
 
-@pytest.mark.graph
+@pytest.mark.once
 def test_with_gammas_and_the_head_it_counts_as_torchvisions_does(module):
     model = module.inception_v3(auxiliary=True, scale=True)
     assert (
@@ -167,7 +167,7 @@ PLANTED = {  # right, wrong, the check that catches it
 }
 
 
-@pytest.mark.graph
+@pytest.mark.once
 @pytest.mark.parametrize("mistake", PLANTED)
 def test_a_planted_mistake_fails_its_check(mistake, planted):
     right, wrong, check = PLANTED[mistake]
@@ -225,13 +225,13 @@ def distance(module):
     return networks.apart(networks.outputs(model, ["pool2", *MODULES, "dense"], images), expected)
 
 
-@pytest.mark.graph
+@pytest.mark.once
 @pytest.mark.slow
 def test_outputs_agree_with_keras_applications(module):
     assert distance(module) <= 1e-4
 
 
-@pytest.mark.graph
+@pytest.mark.once
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "mistake", ["wrong epsilon", "average pooling in a reduction", "max pooling in a branch"]
@@ -269,7 +269,7 @@ def check_v2_norms(model):
 V2_CHECKS = [check_v2_parameters, check_v2_grids, check_v2_pools, check_v2_norms]
 
 
-@pytest.mark.graph
+@pytest.mark.once
 def test_bn_inception_agrees_with_the_onnx_graph(module):
     onnx = pytest.importorskip("onnx")
     graph = networks.onnx_graph("light_inception_v2")
@@ -313,7 +313,7 @@ V2_PLANTED = {
 }
 
 
-@pytest.mark.graph
+@pytest.mark.once
 @pytest.mark.parametrize("mistake", V2_PLANTED)
 def test_a_mistake_in_bn_inception_fails_its_check(mistake, planted):
     right, wrong, check = V2_PLANTED[mistake]
@@ -342,7 +342,7 @@ def test_soft_labels_are_keras_own(module):
         np.testing.assert_allclose(own, loss(np.eye(5)[labels], logits), rtol=1e-5)
 
 
-@pytest.mark.graph
+@pytest.mark.once
 def test_a_merged_row_sees_as_far_in_one_filter(module):
     double = [(64, 1), (96, 3), (96, 3)]
     assert module.merge(double, "3x3") == [(64, 1), (96, 5)]
@@ -377,7 +377,7 @@ def test_a_folded_network_gives_the_same_logits(module, scale):
     np.testing.assert_allclose(after, before, atol=1e-4 * abs(before).max())
 
 
-@pytest.mark.graph
+@pytest.mark.once
 @pytest.mark.slow
 def test_batch_statistics_depend_on_the_batch_and_leave_no_trace(module):
     keras.utils.set_random_seed(0)
@@ -485,7 +485,7 @@ def test_the_figure_of_costs_seven_is_better_and_dearer():
     assert by_epoch("seven", "accuracy")[-1] - by_epoch("baseline", "accuracy")[-1] > 0.03
 
 
-@pytest.mark.graph
+@pytest.mark.once
 def test_between_row_and_column_there_are_as_many_maps_as_the_page_says(module):
     for build, few, many in ((module.slim_inception_v3, 16, 24), (module.inception_v3, 128, 192)):
         between = {

@@ -53,7 +53,7 @@ CHANGES = {
 }
 
 
-@pytest.mark.graph
+@pytest.mark.once
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_changed_table_constant_or_default_is_another_recipe(name, planted):
     module = chapters.chapter(name)
@@ -61,7 +61,7 @@ def test_a_changed_table_constant_or_default_is_another_recipe(name, planted):
         assert changed(module, planted(name, right, wrong)), (right, wrong)
 
 
-@pytest.mark.graph
+@pytest.mark.once
 @pytest.mark.parametrize("name", NETWORKS)
 def test_comments_and_docstrings_are_no_recipe(name, planted):
     module = chapters.chapter(name)
@@ -69,7 +69,7 @@ def test_comments_and_docstrings_are_no_recipe(name, planted):
     assert not changed(module, other)
 
 
-@pytest.mark.graph
+@pytest.mark.once
 def test_a_renamed_local_is_the_same_recipe(planted):
     module = chapters.chapter("2012_alexnet")
     source = chapters.code(chapters.path("2012_alexnet"))

@@ -10,6 +10,8 @@ from keras import layers
 
 from ilsvrc import ledger
 
+pytestmark = pytest.mark.once
+
 
 @pytest.fixture(scope="module")
 def trunk():

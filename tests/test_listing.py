@@ -8,6 +8,8 @@ from click.testing import CliRunner
 
 from ilsvrc import chapters, cli, listing, paths
 
+pytestmark = pytest.mark.once
+
 NETWORKS = [name for name in chapters.names() if name[0].isdigit()]
 SOURCE = """---
 kernelspec: {name: python3, display_name: Python 3, language: python}

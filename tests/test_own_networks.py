@@ -53,7 +53,7 @@ def test_a_look_at_a_nested_or_subclassed_model_is_that_at_the_flat_one(look):
     assert np.abs(expected).max() > 0
 
 
-@pytest.mark.graph
+@pytest.mark.once
 def test_a_flattened_model_is_the_same_function_of_the_same_weights():
     nested = transfer()
     flat = ledger.flattened(nested)
@@ -68,7 +68,7 @@ def test_a_flattened_model_is_the_same_function_of_the_same_weights():
     assert ledger.totals(flat)["parameters"] == 6 * 28 + 12 + 4 * 7
 
 
-@pytest.mark.graph
+@pytest.mark.once
 def test_models_within_models_within_models_are_flattened():
     outer = keras.Sequential([keras.Input((16, 14, 3)), transfer()], name="outer")
     assert len(ledger.calls(ledger.flattened(outer))) == 7
@@ -80,7 +80,7 @@ def test_models_within_models_within_models_are_flattened():
         ledger.flattened(holds_a_subclass)
 
 
-@pytest.mark.graph
+@pytest.mark.once
 @pytest.mark.slow
 def test_a_nested_network_of_keras_applications_is_flattened_and_counted():
     nested = keras.applications.ConvNeXtTiny(weights=None, input_shape=(32, 32, 3), classes=10)
@@ -190,7 +190,7 @@ UNKNOWN = {
 }
 
 
-@pytest.mark.graph
+@pytest.mark.once
 @pytest.mark.parametrize("kind", UNKNOWN)
 def test_what_is_not_understood_is_never_a_number(kind):
     image = keras.Input((16, 14, 3))

@@ -7,6 +7,8 @@ from scipy import stats
 
 from ilsvrc import records
 
+pytestmark = pytest.mark.once
+
 FACTS = {
     "chapter": "1999_small",
     "run": "small",

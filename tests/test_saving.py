@@ -9,6 +9,8 @@ import pytest
 import ilsvrc
 from ilsvrc import chapters
 
+pytestmark = pytest.mark.once
+
 SLIM = {
     "2012_alexnet": ["slim_alexnet", "lenet5"],
     "2013_zfnet": ["slim_zfnet"],

@@ -78,6 +78,7 @@ def module():
 
 
 @pytest.mark.slow
+@pytest.mark.once
 @pytest.mark.parametrize("name", TABLE)
 def test_it_is_the_papers_network(module, name):
     model = module.vgg(name, start=ZEROS)
@@ -147,7 +148,7 @@ def reference(name, side, classes):
     return theirs, image
 
 
-@pytest.mark.graph
+@pytest.mark.once
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["D", "E"])
 def test_it_agrees_with_keras_applications(module, name):
@@ -169,7 +170,7 @@ NUMERICAL = {
 }  # fmt: skip
 
 
-@pytest.mark.graph
+@pytest.mark.once
 @pytest.mark.slow
 @pytest.mark.parametrize("mistake", [None, *NUMERICAL])
 def test_parity_tells_a_planted_mistake_tenfold(mistake, planted, module, small_reference):
@@ -180,7 +181,7 @@ def test_parity_tells_a_planted_mistake_tenfold(mistake, planted, module, small_
     assert worst <= PARITY if mistake is None else worst >= 10 * PARITY
 
 
-@pytest.mark.graph
+@pytest.mark.once
 def test_kernels_agree_with_the_onnx_graph(module):
     graph = networks.onnx_graph("light_vgg19")
     ours = [
@@ -235,7 +236,7 @@ PLANTED = {
 }
 
 
-@pytest.mark.graph
+@pytest.mark.once
 @pytest.mark.slow
 @pytest.mark.parametrize("mistake", PLANTED)
 def test_a_planted_mistake_fails_its_check(mistake, planted):
@@ -314,7 +315,7 @@ def test_e_does_not_start_alone_but_from_as_layers(module):
     assert learn(helped) < 0.5
 
 
-@pytest.mark.graph
+@pytest.mark.once
 @pytest.mark.parametrize("profile", ["laptop", "gpu"])
 def test_one_7x7_costs_what_three_3x3_cost(module, profile):
     runs = {run.name: run for run in module.runs}

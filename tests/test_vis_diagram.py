@@ -10,6 +10,8 @@ from keras import layers
 
 from ilsvrc import vis
 
+pytestmark = pytest.mark.once
+
 SVG = "{http://www.w3.org/2000/svg}"
 
 

@@ -43,20 +43,21 @@ def check_radius(model):
 CHECKS = [check_parameters, check_macs, check_grids, check_order, check_activations, check_radius]
 
 
+@pytest.mark.once
 def test_it_is_the_papers_network(module):
     model = module.zfnet()
     for check in CHECKS:
         check(model)
 
 
-@pytest.mark.graph
+@pytest.mark.once
 def test_the_variants_have_their_known_counts(module):
     wide = module.zfnet(maps=(512, 1024, 512))
     assert wide.count_params() == facts.value("zfnet_wide.parameters") == 107_627_624
     assert ledger.totals(wide)["macs"] == pytest.approx(2.477e9, rel=1e-3)
 
 
-@pytest.mark.graph
+@pytest.mark.once
 @pytest.mark.parametrize("first", [(11, 4), (11, 2), (7, 4), (7, 2)])
 def test_all_first_layers_end_in_the_same_grids(module, first):
     model = module.zfnet(first=first)
@@ -83,7 +84,7 @@ PLANTED = {
 }
 
 
-@pytest.mark.graph
+@pytest.mark.once
 @pytest.mark.parametrize("mistake", PLANTED)
 def test_a_planted_mistake_fails_its_check(mistake, planted):
     right, wrong, check = PLANTED[mistake]

@@ -108,7 +108,7 @@ def _class(cls: type, seen: dict):
     for name, member in sorted(vars(cls).items()):
         member = getattr(member, "__func__", getattr(member, "fget", member))
         if isinstance(member, types.FunctionType):
-            counts = _node(member) is not None
+            counts = _source(member) is not None
         else:
             counts = not name.startswith("__") and not hasattr(member, "__get__")
         if counts:
@@ -119,15 +119,13 @@ def _class(cls: type, seen: dict):
 def _function(function, seen: dict):
     """Yield a function's source, its defaults, and what it uses of the course."""
     yield from _of((function.__defaults__, function.__kwdefaults__), seen)
-    node = _node(function)
-    if node is None:
+    source = _source(function)
+    if source is None:
         yield f"function {_place(function)}"
         return
-    node = _Plain().visit(copy.deepcopy(node))
-    names = _Names()
-    names.visit(node)
-    yield _written(node)
-    for name in names.free:
+    written, free = source
+    yield written
+    for name in free:
         for value in _values(function, name):
             yield name
             yield from _of(value, seen)
@@ -163,10 +161,25 @@ SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 
 
-def _node(function):
-    """Return the syntax of a function, or None where its source is not there."""
+def _source(function) -> tuple[str, list[str]] | None:
+    """Return a function's canonical source and its free names, or None where there is no source."""
     code = function.__code__
-    source = "".join(linecache.getlines(code.co_filename, function.__globals__))
+    return _read(code, "".join(linecache.getlines(code.co_filename, function.__globals__)))
+
+
+@functools.lru_cache(maxsize=4096)
+def _read(code: types.CodeType, source: str) -> tuple[str, list[str]] | None:
+    node = _node(code, source)
+    if node is None:
+        return None
+    node = _Plain().visit(copy.deepcopy(node))
+    names = _Names()
+    names.visit(node)
+    return _written(node), names.free
+
+
+def _node(code: types.CodeType, source: str) -> ast.AST | None:
+    """Return the syntax that a code object was compiled from, or None where it is not there."""
     places = [(line, column) for line, _, column, _ in code.co_positions() if line and column]
     for node in ast.walk(_tree(source)):
         if not isinstance(node, SCOPES) or getattr(node, "name", "<lambda>") != code.co_name:

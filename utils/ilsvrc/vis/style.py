@@ -61,6 +61,6 @@ def mosaic(pictures, columns) -> np.ndarray:
 
 
 def drawable(picture) -> np.ndarray:
-    """Return a picture or map as Matplotlib draws it: bytes as they are, other numbers float32."""
+    """Return a picture or map as every Matplotlib draws it: half precision becomes float32."""
     picture = np.asarray(picture)
-    return picture if picture.dtype == np.uint8 else picture.astype("float32")
+    return picture.astype("float32") if picture.dtype.itemsize == 2 else picture
