@@ -123,7 +123,7 @@ def requests_gone_wrong(log):
         method, details = message["method"], message["params"]
         if method == "Network.requestWillBeSent":
             url = urlsplit(details["request"]["url"])
-            if url.scheme not in ("data", "blob") and url.hostname != "127.0.0.1":
+            if url.scheme not in ("data", "blob", "chrome") and url.hostname != "127.0.0.1":
                 yield f"asks another host: {url.geturl()}"
         elif method == "Network.responseReceived" and details["response"]["status"] >= 400:
             yield f"lacks {details['response']['url']} ({details['response']['status']})"

@@ -34,6 +34,27 @@ def built(chapter, builder):
     return model, np.random.default_rng(0).normal(size=(2, *model.input_shape[1:])).astype("f4")
 
 
+OPEN = [  # an image of any size: networks that end in an average; dense layers want to know it
+    ("2014_googlenet", "googlenet", {"auxiliary": False}, None),
+    ("2015_inception_v3", "inception_v3", {}, None),
+    ("2015_resnet", "resnet", {}, None),
+    ("2012_alexnet", "alexnet", {}, "dense6/kernel"),
+    ("2013_zfnet", "zfnet", {}, "dense6/kernel"),
+    ("2014_vgg", "vgg", {}, "dense6/kernel"),
+    ("2014_googlenet", "googlenet", {}, "head_4a_hidden/kernel"),
+]
+
+
+@pytest.mark.parametrize(("chapter", "builder", "options", "wants"), OPEN)
+def test_an_open_size_is_taken_or_the_layer_named_that_wants_it(chapter, builder, options, wants):
+    build = getattr(ilsvrc.chapter(chapter), builder)
+    if wants is None:
+        assert build(input_shape=(None, None, 3), **options).output_shape == (None, 1000)
+        return
+    with pytest.raises(ValueError, match=rf"must be fully-defined.*'{wants}'"):
+        build(input_shape=(None, None, 3), **options)
+
+
 def test_every_chapter_with_a_network_is_here():
     assert set(SLIM) == {name for name in chapters.names() if name[0].isdigit()}
 
