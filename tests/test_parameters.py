@@ -73,6 +73,13 @@ def test_the_words_for_yes_and_no_are_known(text, meant):
     assert cli._parameters([("claims", text)]) == {"claims": meant}
 
 
+def test_wrong_names_are_refused_before_anything_is_trained(monkeypatch):
+    trained = []
+    monkeypatch.setattr(Lab, "record", lambda self, name: trained.append(name))
+    done = CliRunner().invoke(cli.cli, ["train", CHAPTER, "alexnet", "nosuch"])
+    assert "no run 'nosuch'" in str(done.exception) and trained == []
+
+
 def test_a_page_that_trains_nothing_says_so():
     done = CliRunner().invoke(cli.cli, ["train", "scoreboard"])
     assert done.exit_code == 2 and "trains nothing" in done.output

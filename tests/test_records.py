@@ -205,6 +205,17 @@ SPOILED = {
     "a script in a title": lambda path: spoiled(path, data__title="<script>alert(1)</script>"),
     "a link in a device": lambda path: spoiled(path, device__name="<a href=x>GPU</a>"),
     "markup in a class": lambda path: spoiled(path, data__class_names=["`x`"]),
+    "a program in a device": lambda path: spoiled(path, device__name="{{ open('x', 'w') }}"),
+    "a file in a title": lambda path: spoiled(path, data__title="a\n\n:::{include} x\n:::"),
+    "a picture in a title": lambda path: spoiled(path, data__title="![x](//evil/x.png)"),
+    "a formula in a device": lambda path: spoiled(path, device__name="$\\href{x}{y}$"),
+    "accuracy of no number": lambda path: spoiled(path, top1__mean=float("nan")),
+    "accuracy in percent": lambda path: spoiled(path, top1__mean=75.4),
+    "parameters below none": lambda path: spoiled(path, network__parameters=-1),
+    "time without end": lambda path: spoiled(path, cost__seconds=float("inf")),
+    "another run's": lambda path: spoiled(path, run="large"),
+    "nested without end": lambda path: path.write_text("[" * 10**5),
+    "arrays that are one": lambda path: np.save(path.with_suffix(".npz").open("wb"), np.ones(3)),
     "arrays cut off": lambda path: path.with_suffix(".npz").write_bytes(b"PK\x03\x04"),
     "arrays gone": lambda path: path.with_suffix(".npz").unlink(),
     "other arrays": lambda path: np.savez(path.with_suffix(".npz"), labels=np.zeros(3)),
@@ -222,6 +233,12 @@ def test_a_bad_record_is_named_with_what_to_do_and_stops_no_scoreboard(record, t
     with pytest.warns(UserWarning, match=r"small\.json cannot be used"):
         board = records.scoreboard(tmp_path)
     assert board.run.tolist() == ["good"]
+
+
+def test_a_link_that_leads_nowhere_is_no_record(record, tmp_path):
+    path = records.write(record, tmp_path)
+    path.with_name("other.json").symlink_to(tmp_path / "nowhere")
+    assert len(records.scoreboard(tmp_path)) == 1
 
 
 def test_a_hidden_file_is_no_record(record, tmp_path):

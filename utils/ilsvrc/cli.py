@@ -120,6 +120,8 @@ def train(chapter, runs, profile, epochs, size, seeds, publish):
         raise click.UsageError(
             f"{chapter} trains nothing. `ilsvrc run {chapter}` executes its page."
         )
+    for name in runs:
+        lab.plan(name)  # a wrong name is refused before anything is trained
     for name in runs or lab.runs:
         record = records.read(lab.publish(name, paths.RESULTS)) if publish else lab.record(name)
         if publish:

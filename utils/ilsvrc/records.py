@@ -200,12 +200,17 @@ def read(path: Path) -> Record | None:
         return None
     try:
         facts = _checked(json.loads(path.read_text(encoding="utf-8")))
+        if (facts["chapter"], facts["run"]) != (path.parent.name, path.stem):
+            raise ValueError(f"it is that of {facts['chapter']}/{facts['run']}")
         content = path.with_suffix(".npz").read_bytes()
         if hashlib.sha256(content).hexdigest() != facts.pop("arrays"):
             raise ValueError("its arrays are not those it was written with")
         with np.load(io.BytesIO(content)) as kept:
             arrays = {name: kept[name] for name in kept.files}
-    except (ValueError, OSError, zipfile.BadZipFile) as error:
+    except (
+        *(ValueError, TypeError, AttributeError, OSError, zipfile.BadZipFile),
+        *(RecursionError, MemoryError),  # nested without end, arrays that claim terabytes
+    ) as error:
         raise ValueError(
             f"The record {path} cannot be used: {error}. If it is the course's own, bring it back "
             f"with `git checkout -- {path.parent}`; else delete it and train the run again."
@@ -223,10 +228,12 @@ NEEDED = {  # what every record holds, and of which kind
 
 
 def _checked(facts) -> dict:
-    """Return the facts of a record if they are of the right kinds and hold no HTML.
+    """Return the facts of a record if they are of the right kinds and hold no markup.
+
+    Pages show them as Markdown, in which braces are substituted and brackets link and include.
 
     Raises:
-        ValueError: One is missing, of another kind, or could be read as HTML.
+        ValueError: One is missing, of another kind, out of range, or could be read as markup.
     """
     if not isinstance(facts, dict):
         raise ValueError("it is no record")
@@ -236,9 +243,13 @@ def _checked(facts) -> dict:
             value = value.get(name) if isinstance(value, dict) else None
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
             raise ValueError(f"{place!r} is {value!r}")
+        if kind in (int, (int, float)) and not 0 <= value < float("inf"):
+            raise ValueError(f"{place!r} is {value!r}")
+    if facts["top1"]["mean"] > 1:
+        raise ValueError(f"'top1.mean' is {facts['top1']['mean']!r}")
     for text in _texts(facts):
-        if any(mark in text for mark in "<>`"):
-            raise ValueError(f"{text!r} could be read as HTML")
+        if any(mark in text for mark in "<>`{}[]\\") or not text.isprintable():
+            raise ValueError(f"{text!r} could be read as markup")
     return facts
 
 
@@ -262,9 +273,11 @@ def all_of(folder: Path) -> list[Record]:
         if path.name.startswith("."):
             continue
         try:
-            found.append(read(path))
+            record = read(path)
         except ValueError as error:
             warnings.warn(str(error), stacklevel=2)
+        else:
+            found += [record] if record else []  # none at the end of a link that leads nowhere
     return found
 
 
