@@ -180,7 +180,27 @@ class Scale(layers.Layer):
         return x * self.scale
 
 
+class Twice(layers.Conv2D):
+    """A subclass of a layer that is understood, with a call of its own."""
+
+    def call(self, x):
+        return super().call(super().call(x))
+
+
+class Average(layers.Layer):
+    """Neither weights nor a layer within, and yet each output sees five inputs a side."""
+
+    def call(self, x):
+        return ops.average_pool(x, 5, 1, "same")
+
+
+KERNEL = RNG.normal(size=(3, 3, 4, 4)).astype("float32")
 UNKNOWN = {
+    "a subclass": Twice(4, 3, padding="same", name="unknown"),
+    "a pooling by hand": Average(name="unknown"),
+    "a convolution by hand": layers.Lambda(
+        lambda x: ops.conv(x, KERNEL, padding="same"), name="unknown"
+    ),
     "a block": Block(name="unknown"),
     "poolings within": Pools(name="unknown"),
     "weights of its own": Scale(name="unknown"),
@@ -206,11 +226,95 @@ def test_what_is_not_understood_is_never_a_number(kind):
     assert ledger.boxes(model, "last", [[8, 7]]).tolist() == [[-1, -1, 17, 15]]
 
 
-def test_the_deconvnet_refuses_what_it_does_not_know():
+class NormTanh(layers.Layer):
+    """What is called a norm need not be one."""
+
+    def call(self, x):
+        return ops.tanh(x)
+
+
+class Clipped(layers.ReLU):
+    def call(self, x):
+        return ops.clip(x, 0, 1)
+
+
+BEND = {
+    "Block": Block(name="own"),
+    "NormTanh": NormTanh(name="own"),
+    "Clipped": Clipped(name="own"),
+    "Lambda": layers.Lambda(ops.tanh, name="own"),
+    "LayerNormalization": layers.LayerNormalization(name="own"),
+    "UnitNormalization": layers.UnitNormalization(name="own"),
+}
+
+
+@pytest.mark.parametrize("kind", BEND)
+def test_the_deconvnet_refuses_what_it_does_not_know(kind):
     image = keras.Input((16, 14, 3))
-    model = keras.Model(image, layers.ReLU(name="r")(Block(name="own")(image)))
-    with pytest.raises(ValueError, match=r"'own' is a Block, which holds layers"):
+    model = keras.Model(image, layers.ReLU(name="r")(BEND[kind](image)))
+    with pytest.raises(ValueError, match=rf"'own' is a {kind}"):
         vis.deconvnet(model, IMAGES, "r", 0)
+
+
+def test_a_function_called_relu_that_is_none_is_refused():
+    def relu(x):
+        return ops.clip(x, 0, 6)
+
+    image = keras.Input((16, 14, 3))
+    model = keras.Model(image, layers.Conv2D(5, 3, activation=relu, name="c1")(image))
+    with pytest.raises(ValueError, match="'c1' is a relu"):
+        vis.deconvnet(model, IMAGES, "c1", 0)
+
+
+def test_normalised_inputs_scale_the_deconvnets_signal():
+    found = []
+    for scale in (
+        layers.Rescaling(10.0),
+        layers.Normalization(mean=[0.0] * 3, variance=[0.01] * 3),
+    ):
+        keras.utils.set_random_seed(0)
+        image = keras.Input((16, 14, 3))
+        x = layers.Conv2D(5, 3, activation="relu", name="c1")(scale(image))
+        found.append(vis.deconvnet(keras.Model(image, x), IMAGES, "c1", 1))
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-4, atol=1e-6)
+
+
+# A layer that stands in several models
+
+
+NAMED = {
+    "activations": lambda model: vis.activations(model, IMAGES, ["conv"])["conv"],
+    "deconvnet": lambda model: vis.deconvnet(model, IMAGES, "conv", 1),
+    "grad_cam": lambda model: vis.grad_cam(model, IMAGES, 1, "conv", raw=True),
+    "class map": lambda model: vis.class_activation_map(model, IMAGES, 1, raw=True),
+}
+
+
+def shared():
+    """A convolution that was part of another model before; here it sees the images times 100."""
+    keras.utils.set_random_seed(0)
+    conv = layers.Conv2D(6, 3, activation="relu", name="conv")
+    conv(keras.Input((16, 14, 3)))
+    image = keras.Input((16, 14, 3))
+    x = layers.GlobalAveragePooling2D(name="mean")(conv(layers.Rescaling(100.0)(image)))
+    return keras.Model(image, layers.Dense(4, name="head")(x))
+
+
+@pytest.mark.parametrize("look", NAMED)
+def test_a_layer_is_looked_at_where_it_stands_in_this_model(look):
+    model = shared()
+    conv, head = model.get_layer("conv"), model.get_layer("head")
+    fresh = keras.Sequential([keras.Input((16, 14, 3)), layers.Rescaling(100.0)])
+    for one in (conv, model.get_layer("mean"), head):
+        fresh.add(type(one).from_config(one.get_config()))
+    fresh.set_weights(model.get_weights())
+    found = NAMED[look](model)
+    np.testing.assert_allclose(found, NAMED[look](fresh), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("look", NAMED)
+def test_a_flattened_model_can_be_asked_for_its_layers(look):
+    assert np.isfinite(NAMED[look](ledger.flattened(transfer()))).all()
 
 
 def relu(x):

@@ -51,6 +51,7 @@ WEIGHTED = (
 )
 PRODUCTS = {"Matmul", "Einsum", "Dot", "Tensordot", "Inner", "Vdot", "Conv", "ConvTranspose"}
 PRODUCTS |= {"DepthwiseConv", "SeparableConv", "DotProductAttention"}
+NORMALISED = {"LocalResponseNorm", "LocalResponseNormalization", "LRN"}  # whoever wrote the layer
 # These change the grid at its border only: each output still sees what its input saw.
 BORDER = (
     keras.layers.ZeroPadding1D,
@@ -72,6 +73,7 @@ class Call(NamedTuple):
         outputs: positions of the model's outputs that it computes.
         shape: its output's shape without the batch.
         first: whether this is the first use of the layer.
+        tensor: its output in this model; the layer's own `output` may be that of another.
     """
 
     name: str
@@ -80,6 +82,7 @@ class Call(NamedTuple):
     outputs: tuple[int, ...]
     shape: tuple[int, ...]
     first: bool
+    tensor: keras.KerasTensor
 
 
 def calls(model) -> list[Call]:
@@ -128,6 +131,7 @@ def calls(model) -> list[Call]:
                 outputs=tuple(i for i, t in enumerate(outputs) if _node(t) is node),
                 shape=shape,
                 first=again == 1,
+                tensor=node.output_tensors[0],
             )
         )
     return found
@@ -165,14 +169,23 @@ def _without_border(layer, *args, **options):
     return graph._run_through_graph(args[0], lambda operation: operation)  # as clone_model does
 
 
+def known(layer) -> bool:
+    """Return whether a layer is Keras' or the course's, and not a user's, a subclass, a Lambda."""
+    kind = type(layer)
+    ours = kind.__module__.startswith(("keras.", "ilsvrc."))
+    return kind.__name__ in NORMALISED or (ours and not isinstance(layer, keras.layers.Lambda))
+
+
 def understood(layer) -> bool:
     """Return whether the ledger knows what a layer (or a ``keras.ops`` operation) multiplies.
 
-    It does not know layers that hold others (attention, wrappers, blocks of one's own), layers with
-    weights of a kind not named here, and operations that multiply two tensors.
+    It does not know layers of a user's own, layers that hold others (attention, wrappers), layers
+    with weights of a kind not named here, and operations that multiply two tensors.
     """
     if not isinstance(layer, keras.Layer):
         return type(layer).__name__ not in PRODUCTS
+    if not known(layer):
+        return False
     if layer._layers or isinstance(layer, (keras.layers.Attention, keras.layers.Dot)):
         return False
     return not layer.weights or isinstance(layer, WEIGHTED)
@@ -458,6 +471,9 @@ def _field(use: Call, before: list[Call], fields: list) -> tuple[np.ndarray, np.
 def _seen(use: Call, before: tuple[int, ...], first, last) -> tuple[np.ndarray, np.ndarray]:
     """Return the first and last place of an input, of shape `before`, that some places see."""
     layer, grid = use.layer, np.array(_grid(use.layer, before))
+    whole = grid - 1 if grid.size == 2 else 0
+    if not understood(layer):
+        return 0 * first, 0 * last + whole
     if isinstance(layer, (*CONVOLUTIONS, *POOLS)):
         size, step = _window(layer)
         added = np.maximum((np.ceil(grid / step).astype(int) - 1) * step + size - grid, 0)
@@ -468,9 +484,8 @@ def _seen(use: Call, before: tuple[int, ...], first, last) -> tuple[np.ndarray, 
         kept = getattr(layer, "cropping", None) or -np.array(layer.padding)
         before = np.array(kept)[:, 0]
         return first + before, last + before
-    if tuple(grid) == _grid(layer, use.shape) and understood(layer):
+    if tuple(grid) == _grid(layer, use.shape):
         return first, last
-    whole = grid - 1 if grid.size == 2 else 0
     return 0 * first, 0 * last + whole
 
 

@@ -15,17 +15,16 @@ def outputs(model, layers) -> list[keras.KerasTensor]:
         ValueError: if the model is not flat (as `ledger.calls`), or has no such layer; the message
             names the layers that would do.
     """
-    uses = ledger.calls(model)
-    names = [use.name for use in uses if use.first]
+    uses = {use.name: use for use in ledger.calls(model)}
     for name in layers:
-        if name not in names:
-            close = difflib.get_close_matches(name, names, n=3)
+        if name not in uses:
+            close = difflib.get_close_matches(str(name), uses, n=3)
             hint = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
-            maps = [use.name for use in uses if len(use.shape) == 3 and use.inputs]
+            maps = [use.name for use in uses.values() if len(use.shape) == 3 and use.inputs]
             raise ValueError(
                 f"{model.name!r} has no layer {name!r}.{hint} Layers with maps: {', '.join(maps)}."
             )
-    return [model.get_layer(name).output for name in layers]
+    return [uses[name].tensor for name in layers]
 
 
 def maps(model, layer: str) -> keras.KerasTensor:

@@ -129,7 +129,7 @@ def _lower_part(model, layer, rule) -> keras.Model:
     def copied(original):
         if isinstance(original, keras.layers.ReLU):
             return activation(relu, original)
-        if "Norm" in type(original).__name__ and not original.weights:
+        if type(original).__name__ in ledger.NORMALISED:
             same = _with_rule(original, lambda x, signal: signal)
             return activation(same, original)
         config = original.get_config()
@@ -146,17 +146,32 @@ def _lower_part(model, layer, rule) -> keras.Model:
     return copy
 
 
+BENT = (  # neither linear nor a ReLU nor a choice
+    *(keras.layers.LeakyReLU, keras.layers.PReLU, keras.layers.ELU, keras.layers.Softmax),
+    *(keras.layers.LayerNormalization, keras.layers.GroupNormalization, keras.layers.Multiply),
+    *(keras.layers.UnitNormalization, keras.layers.Minimum, keras.layers.Maximum),
+)
+
+
+def _is_relu(function) -> bool:
+    """Return whether a function called "relu" is one: a user's may cut off above, too."""
+    x = np.array([-100.0, -1.0, -0.1, 0.1, 1.0, 7.0, 100.0], "float32")
+    found = ops.convert_to_numpy(function(ops.convert_to_tensor(x)))
+    return bool((found == np.maximum(x, 0)).all())
+
+
 def _check_bends(layer) -> None:
     """Raise a ValueError if a layer bends its signal in a way other than the plain ReLU's."""
     known = (None, "linear", "relu")
     if not ledger.understood(layer):
         raise ValueError(
-            f"{layer.name!r} is a {type(layer).__name__}, which holds layers or weights that the "
-            "deconvnet does not know. Saliency, integrated gradients and occlusion take any model."
+            f"{layer.name!r} is a {type(layer).__name__}, and the deconvnet does not know what it "
+            "does. Saliency, integrated gradients and occlusion take any model."
         )
-    others = (keras.layers.LeakyReLU, keras.layers.PReLU, keras.layers.ELU, keras.layers.Softmax)
-    plain = isinstance(layer, keras.layers.Layer) and not isinstance(layer, others)
+    plain = isinstance(layer, keras.layers.Layer) and not isinstance(layer, BENT)
     plain = plain and checks.called(getattr(layer, "activation", None)) in known
+    if plain and checks.called(getattr(layer, "activation", None)) == "relu":
+        plain = _is_relu(layer.activation)
     if isinstance(layer, keras.layers.ReLU):
         plain = layer.max_value is None and not layer.negative_slope and not layer.threshold
     if not plain:
