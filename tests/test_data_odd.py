@@ -99,6 +99,42 @@ def test_splits_under_other_names_are_no_classes(folder, tmp_path, folders):
         load(tmp_path / "split")
 
 
+@pytest.mark.parametrize("splits", [("Train", "Test"), ("images_train", "images_2"), "abc"])
+def test_folders_that_hold_the_same_classes_are_splits(tmp_path, splits):
+    for split in splits:
+        for name in ("cats", "dogs"):
+            picture(tmp_path / "set" / split / name / "1.png")
+    with pytest.raises(ValueError, match=r"cats, dogs, so they are splits.*to val"):
+        load(tmp_path / "set")
+
+
+def test_what_a_system_puts_beside_pictures_is_no_class(folder):
+    for name in ("@eaDir", "$RECYCLE.BIN", "lost+found", "System Volume Information"):
+        picture(folder / name / "1.png")
+        picture(folder / "a" / name / "2.png")
+    dataset = load(folder)
+    assert dataset.class_names == ["a", "b"] and len(dataset.y_train) + len(dataset.y_val) == 10
+
+
+def test_folders_that_are_links_are_followed_named_or_missed_by_name(folder, tmp_path):
+    (folder / "a").rename(tmp_path / "elsewhere")
+    (folder / "a").symlink_to(tmp_path / "elsewhere")
+    assert load(folder).class_names == ["a", "b"]
+    (folder / "b" / "more").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ValueError, match=r"more is a link to a folder within a class"):
+        load(folder)
+    (folder / "b" / "more").unlink()
+    (folder / "c").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match=r"c is a link that leads nowhere"):
+        load(folder)
+
+
+def test_a_class_folder_whose_name_is_no_text_is_one(folder):
+    odd = os.path.join(os.fsencode(folder), b"\xff")
+    os.rename(os.path.join(os.fsencode(folder), b"a"), odd)
+    assert len(load(folder).class_names) == 2
+
+
 def test_classes_that_are_called_like_a_split_among_others_are_classes(folder):
     for index in range(5):
         picture(folder / "Train" / f"{index}.png")

@@ -150,7 +150,7 @@ EARLIER = {
     ],
     "2013_zfnet": ["baseline", "first-11-2", "first-11-4", "first-7-4", "zfnet"],
     "2014_googlenet": [
-        *("baseline", "dense", "googlenet", "no-heads", "no-reductions", "one-size", "seven"),
+        *("baseline", "dense", "googlenet", "no-reductions", "one-size", "seven"),
     ],
     "2015_resnet": [
         *("plain-18", "plain-34", "resnet", "resnet-18", "resnet-34", "resnet-34-b"),

@@ -62,7 +62,7 @@ def _images() -> list[str]:
     for folder in (data.find(name) for name in data.CATALOGUE if name.startswith(wanted)):
         for place, _, names in os.walk(folder or ""):
             for name in names:
-                status = os.stat(os.path.join(place, name))
+                status = os.lstat(os.path.join(place, name))  # a link may lead nowhere
                 found.append(f"{place} {name} {status.st_size} {status.st_mtime_ns}")
     return sorted(found)
 

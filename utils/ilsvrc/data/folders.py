@@ -14,7 +14,8 @@ SPLITS = {  # what people call train/ and val/
 }
 NO_PICTURES = {  # what lies beside pictures and is none: no word is lost on it
     *(".txt", ".md", ".rst", ".csv", ".tsv", ".json", ".xml", ".yaml", ".yml", ".db", ".ini"),
-    *(".py", ".ipynb", ".log", ".npy", ".mat", ".lock"),
+    *(".py", ".ipynb", ".log", ".npy", ".mat", ".lock", ".pdf", ".sha256", ".md5"),
+    *(".zip", ".tar", ".gz", ".tgz", ".part", ".crdownload", ".mp4", ".mov"),
 }
 
 
@@ -90,6 +91,13 @@ def _refuse_other_splits(root: Path) -> None:
             f"{root}: folders with these names are no classes. A split is called train and val, in "
             f"small letters: rename {renamed}."
         )
+    tops = _folders(root)
+    inside = {tuple(_folders(root / name)) for name in tops}
+    if len(tops) > 1 and len(inside) == 1 and inside != {()}:
+        raise ValueError(
+            f"{root}: {_few(tops)} hold the same folders, {_few(list(*inside))}, so they are "
+            "splits. Rename the one to train on to train, and the one to test on to val."
+        )
 
 
 def _scan_split(root: Path) -> Listing:
@@ -120,7 +128,7 @@ def _scan_classes(root: Path) -> Listing:
     train, val = [], []
     for label, name in enumerate(class_ids):
         files = _files(root, name)
-        drawn = sorted(files, key=lambda path: hashlib.sha256(path.encode()).digest())
+        drawn = sorted(files, key=lambda path: hashlib.sha256(os.fsencode(path)).digest())
         held_out = set(drawn[: max(1, round(VAL_SHARE * len(files)))])
         train += [(path, label) for path in files if path not in held_out]
         val += [(path, label) for path in files if path in held_out]
@@ -152,13 +160,30 @@ def _class_ids(folder: Path) -> list[str]:
         found = f"only {class_ids[0]!r}" if class_ids else "none"
         raise ValueError(
             f"{folder} needs at least two class folders, and has {found}. Put the images of each "
-            "class into a folder of their own."
+            "class into a folder of their own; if they are one folder deeper, name that folder."
         )
     return class_ids
 
 
+def _closed(error: OSError) -> None:
+    if isinstance(error, PermissionError):
+        raise ValueError(
+            f"{error.filename} cannot be opened ({error.strerror}): let it be read, or take it "
+            "away."
+        ) from error
+
+
 def _folders(folder: Path) -> list[str]:
-    return sorted(e.name for e in os.scandir(folder) if e.is_dir() and not _hidden(e.name))
+    """Return the names of a folder's folders, sorted; a link may be one.
+
+    Raises:
+        ValueError: a link leads nowhere.
+    """
+    found = sorted(e.name for e in os.scandir(folder) if not _hidden(e.name))
+    lost = [name for name in found if not (folder / name).exists()]
+    if lost and all("." not in name for name in lost):  # a folder's name, not a picture's
+        raise ValueError(f"{folder / lost[0]} is a link that leads nowhere: mend it or delete it.")
+    return [name for name in found if (folder / name).is_dir()]
 
 
 def _files(root: Path, below: str) -> list[str]:
@@ -167,8 +192,14 @@ def _files(root: Path, below: str) -> list[str]:
     Hidden files, and all that lies in a hidden folder (as Jupyter's checkpoints do), are left out.
     """
     found = []
-    for folder, inner, names in os.walk(root / below):
+    for folder, inner, names in os.walk(root / below, onerror=_closed):
         inner[:] = [name for name in inner if not _hidden(name)]
+        for name in inner:
+            if os.path.islink(os.path.join(folder, name)):
+                raise ValueError(
+                    f"{os.path.join(folder, name)} is a link to a folder within a class, which is "
+                    "not followed: put the images there, or make the class folder itself a link."
+                )
         relative = Path(folder).relative_to(root).as_posix()
         found += [
             f"{relative}/{name}"
@@ -178,8 +209,13 @@ def _files(root: Path, below: str) -> list[str]:
     return sorted(found)
 
 
+# What systems put beside pictures: archives of a Mac, a Synology's previews, Windows, ext4.
+SYSTEMS = {"__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information"}
+SYSTEMS |= {"lost+found"}
+
+
 def _hidden(name: str) -> bool:
-    return name.startswith(".") or name == "__MACOSX"
+    return name.startswith(".") or name in SYSTEMS
 
 
 def _few(names: list[str], most: int = 5) -> str:
