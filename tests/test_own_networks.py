@@ -110,6 +110,8 @@ HEADS = {
     "sigmoid": layers.Activation("sigmoid"),
     "a dense layer with a softmax": layers.Dense(4, activation="softmax"),
     "a function of one's own": layers.Lambda(probability),
+    # Keras' own ending of a network in mixed precision
+    "softmax, then float32": lambda x: layers.Activation("linear")(layers.Softmax()(x)),
     "shares by hand": layers.Lambda(lambda x: ops.exp(x) / ops.sum(ops.exp(x), -1, keepdims=True)),
 }
 

@@ -119,7 +119,8 @@ def _refuse_probabilities(model) -> None:
     last = tensor._keras_history.operation
     kind = called(getattr(last, "activation", None)) or type(last).__name__
     plain = kind.lower().removesuffix("_v2").replace("_", "")
-    if plain in ENDINGS or (plain not in ("linear", "dense") and _adds_to_one(model)):
+    dense = isinstance(last, keras.layers.Dense)  # of others it is tried what they put out
+    if plain in ENDINGS or (not dense and _adds_to_one(model)):
         raise ValueError(
             f"{model.name!r} ends in a {plain}, {last.name!r}: it puts out probabilities. Looking "
             "inside needs logits. A network of the course: logits=True; one of "
