@@ -129,6 +129,19 @@ def test_folders_that_are_links_are_followed_named_or_missed_by_name(folder, tmp
         load(folder)
 
 
+def test_a_folder_that_cannot_be_opened_is_named(folder, monkeypatch):
+    scandir = os.scandir
+
+    def closed(path):
+        if str(path).endswith("/b"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    with pytest.raises(ValueError, match=r"b cannot be opened \(Permission denied\)"):
+        load(folder)
+
+
 def test_a_class_folder_whose_name_is_no_text_is_one(folder):
     odd = os.path.join(os.fsencode(folder), b"\xff")
     os.rename(os.path.join(os.fsencode(folder), b"a"), odd)

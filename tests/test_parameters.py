@@ -89,8 +89,8 @@ def test_profile_gpu_without_one_wants_the_epochs_said():
     for lab in (Lab(CHAPTER, "gpu"), Lab(CHAPTER, "gpu", size=96)):
         with pytest.raises(ValueError, match=r"for 80 epochs, and \w+ sees no GPU here"):
             lab.train("alexnet")
-        with pytest.raises(ValueError, match="--epochs 1"):
-            lab.data  # noqa: B018 (it would fetch all of Imagenette)
+        with pytest.raises(ValueError, match="--epochs 1"):  # it would fetch all of Imagenette
+            lab.dataset(lab.plan("alexnet"))
     with pytest.raises(ValueError, match="sees no GPU"):
         queue.run_all("gpu", say=lambda line: None)
 
@@ -99,7 +99,7 @@ def test_profile_gpu_trains_on_a_processor_if_told(monkeypatch):
     found = []
     monkeypatch.setattr("ilsvrc.lab.load", lambda *given, **options: found.append(given))
     lab = Lab(CHAPTER, "gpu", epochs=1)
-    assert lab.data is None and found == [("imagenette", 259)]
+    assert lab.dataset(lab.plan("alexnet")) is None and found == [("imagenette", 259)]
 
 
 def test_a_backend_that_is_not_here_is_named_in_one_line():

@@ -1,6 +1,5 @@
 """A chapter as code: its cells, and the definitions and runs in them."""
 
-import difflib
 import functools
 import linecache
 import re
@@ -12,6 +11,7 @@ from typing import NamedTuple
 import jupytext
 
 from ilsvrc import paths
+from ilsvrc.hints import did_you_mean
 
 
 class Cell(NamedTuple):
@@ -37,9 +37,10 @@ def path(name: str) -> Path:
         ValueError: There is no such chapter; the message lists those that exist.
     """
     if name not in names():
-        near = difflib.get_close_matches(name, names(), n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"No chapter is called {name!r}.{hint} There are: {', '.join(names())}.")
+        raise ValueError(
+            f"No chapter is called {name!r}.{did_you_mean(name, names())} "
+            f"There are: {', '.join(names())}."
+        )
     return paths.CHAPTERS / f"{name}.md"
 
 

@@ -1,11 +1,12 @@
 """The command line: `ilsvrc data|run|train|show|doctor|scoreboard`."""
 
-import difflib
 import importlib.util
 import os
 import sys
 
 import click
+
+from ilsvrc.hints import did_you_mean
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -23,11 +24,9 @@ def _choose_backend() -> None:
     if not asked and "tensorflow" not in here and "jax" in here:
         os.environ["KERAS_BACKEND"] = "jax"
     elif asked and asked not in here:
-        near = difflib.get_close_matches(asked.lower(), here, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
         raise click.ClickException(
-            f"KERAS_BACKEND is {asked!r}, and no such backend is installed.{hint} "
-            f"Here are: {', '.join(here) or 'none'}. Set it to one of these, or unset it."
+            f"KERAS_BACKEND is {asked!r}, and no such backend is installed."
+            f"{did_you_mean(asked.lower(), here)} Here are: {', '.join(here) or 'none'}. Set it to one of these, or unset it."
         )
 
 

@@ -1,6 +1,5 @@
 """The lab of a chapter: says what will happen, gives data, trains, records and reads records."""
 
-import difflib
 import functools
 import sys
 import time
@@ -11,6 +10,7 @@ import numpy as np
 
 from ilsvrc import backend, chapters, ledger, paths, profiles, publishing, records, training
 from ilsvrc.data import Dataset, load
+from ilsvrc.hints import did_you_mean
 from ilsvrc.profiles import Plan, Run, settle
 
 
@@ -73,10 +73,9 @@ class Lab:
             ValueError: The chapter has no such run; the message lists those it has.
         """
         if name not in self.runs:
-            near = difflib.get_close_matches(name, self.runs, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
             raise ValueError(
-                f"{self.chapter} has no run {name!r}.{hint} It has: {', '.join(self.runs)}."
+                f"{self.chapter} has no run {name!r}.{did_you_mean(name, self.runs)} "
+                f"It has: {', '.join(self.runs)}."
             )
         return settle(self.runs[name], self.profile, **self._settings)
 

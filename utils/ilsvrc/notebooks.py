@@ -4,7 +4,6 @@
 """
 
 import ast
-import difflib
 import hashlib
 import os
 import shutil
@@ -18,6 +17,7 @@ import nbformat
 import yaml
 
 from ilsvrc import chapters, myst, paths, profiles
+from ilsvrc.hints import did_you_mean
 
 REPOSITORY = yaml.safe_load(paths.SETTINGS.read_bytes())["repository"]["url"]
 REFERENCE = "nbval-check-output"  # the tag of a cell whose output is the same on every machine
@@ -136,10 +136,9 @@ def execute(
     known = defaults(notebook)
     for name in given:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
             raise ValueError(
-                f"{chapter} has no parameter {name!r}.{hint} It has: {', '.join(known)}."
+                f"{chapter} has no parameter {name!r}.{did_you_mean(name, known)} "
+                f"It has: {', '.join(known)}."
             )
     profiles.check(**given)
     target = Path(output) if output else paths.cache() / "notebooks" / f"{chapter}.ipynb"

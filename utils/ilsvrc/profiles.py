@@ -1,6 +1,5 @@
 """How large a run is: the three profiles, a chapter's runs, and what both settle together."""
 
-import difflib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ilsvrc import data
+from ilsvrc.hints import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -113,10 +113,9 @@ def profile(name: str | None = None) -> Profile:
 
         asked = "laptop" if backend.on_cpu() else "gpu"
     if not isinstance(asked, str) or asked not in PROFILES:
-        near = difflib.get_close_matches(str(asked), PROFILES, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
         raise ValueError(
-            f"No profile is called {asked!r}.{hint} There are: {', '.join(PROFILES)}. "
+            f"No profile is called {asked!r}.{did_you_mean(asked, PROFILES)} "
+            f"There are: {', '.join(PROFILES)}. "
             "Set the notebook's parameter `profile`, or ILSVRC_PROFILE, to one of them."
         )
     return PROFILES[asked]

@@ -1,7 +1,8 @@
 """What data sets the course knows: where they come from, how large they are, how to check them."""
 
-import difflib
 from dataclasses import dataclass
+
+from ilsvrc.hints import did_you_mean
 
 IMAGENETTE_CLASSES = {
     "n01440764": "tench",
@@ -119,6 +120,7 @@ def variants(name: str, size: int | None = None) -> list[str]:
     if name in ("photographs", "folder"):
         raise ValueError(f"{name!r} is not in the catalogue: there is nothing to find or to fetch.")
     known = ["photographs", "imagenette", *CATALOGUE, "folder"]
-    near = difflib.get_close_matches(str(name), known, n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    raise ValueError(f"No data set is called {name!r}.{hint} Known names: {', '.join(known)}.")
+    raise ValueError(
+        f"No data set is called {name!r}.{did_you_mean(name, known)} "
+        f"Known names: {', '.join(known)}."
+    )

@@ -177,11 +177,12 @@ def _folders(folder: Path) -> list[str]:
     """Return the names of a folder's folders, sorted; a link may be one.
 
     Raises:
-        ValueError: a link leads nowhere.
+        ValueError: it cannot be opened, or a link leads nowhere.
     """
-    found = sorted(e.name for e in os.scandir(folder) if not _hidden(e.name))
-    lost = [name for name in found if not (folder / name).exists()]
-    if lost and all("." not in name for name in lost):  # a folder's name, not a picture's
+    _, inner, names = next(os.walk(folder, onerror=_closed), (folder, [], []))
+    found = sorted(name for name in inner + names if not _hidden(name))
+    lost = [name for name in found if not ((folder / name).exists() or Path(name).suffix)]
+    if lost:  # and no picture's name, which would be left out here
         raise ValueError(f"{folder / lost[0]} is a link that leads nowhere: mend it or delete it.")
     return [name for name in found if (folder / name).is_dir()]
 

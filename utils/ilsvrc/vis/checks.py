@@ -1,11 +1,10 @@
 """What every look inside asks of a model and its images, with errors that say what would do."""
 
-import difflib
-
 import keras
 import numpy as np
 
 from ilsvrc import ledger
+from ilsvrc.hints import did_you_mean
 
 
 def outputs(model, layers) -> list[keras.KerasTensor]:
@@ -18,11 +17,10 @@ def outputs(model, layers) -> list[keras.KerasTensor]:
     uses = {use.name: use for use in ledger.calls(model)}
     for name in layers:
         if name not in uses:
-            close = difflib.get_close_matches(str(name), uses, n=3)
-            hint = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
             maps = [use.name for use in uses.values() if len(use.shape) == 3 and use.inputs]
             raise ValueError(
-                f"{model.name!r} has no layer {name!r}.{hint} Layers with maps: {', '.join(maps)}."
+                f"{model.name!r} has no layer {name!r}.{did_you_mean(name, uses)} "
+                f"Layers with maps: {', '.join(maps)}."
             )
     return [uses[name].tensor for name in layers]
 
