@@ -129,16 +129,18 @@ def test_folders_that_are_links_are_followed_named_or_missed_by_name(folder, tmp
         load(folder)
 
 
-def test_a_folder_that_cannot_be_opened_is_named(folder, monkeypatch):
+@pytest.mark.parametrize("name", ["set", "b", "inner"])
+def test_a_folder_that_cannot_be_opened_is_named(folder, monkeypatch, name):
+    (folder / "b" / "inner").mkdir()
     scandir = os.scandir
 
     def closed(path):
-        if str(path).endswith("/b"):
+        if os.path.basename(path) == name:
             raise PermissionError(13, "Permission denied", str(path))
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", closed)
-    with pytest.raises(ValueError, match=r"b cannot be opened \(Permission denied\)"):
+    with pytest.raises(ValueError, match=rf"{name} cannot be opened \(Permission denied\)"):
         load(folder)
 
 

@@ -207,6 +207,7 @@ SPOILED = {
     "markup in a class": lambda path: spoiled(path, data__class_names=["`x`"]),
     "a program in a device": lambda path: spoiled(path, device__name="{{ open('x', 'w') }}"),
     "a file in a title": lambda path: spoiled(path, data__title="a\n\n:::{include} x\n:::"),
+    "a heading in a device": lambda path: spoiled(path, device__name="GPU\n\n# Ours"),
     "a picture in a title": lambda path: spoiled(path, data__title="![x](//evil/x.png)"),
     "a formula in a device": lambda path: spoiled(path, device__name="$\\href{x}{y}$"),
     "accuracy of no number": lambda path: spoiled(path, top1__mean=float("nan")),

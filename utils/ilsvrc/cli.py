@@ -26,7 +26,8 @@ def _choose_backend() -> None:
     elif asked and asked not in here:
         raise click.ClickException(
             f"KERAS_BACKEND is {asked!r}, and no such backend is installed."
-            f"{did_you_mean(asked.lower(), here)} Here are: {', '.join(here) or 'none'}. Set it to one of these, or unset it."
+            f"{did_you_mean(asked.lower(), here)} "
+            f"Here are: {', '.join(here) or 'none'}. Set it to one of these, or unset it."
         )
 
 
