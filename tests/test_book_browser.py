@@ -31,10 +31,8 @@ const math = (window.MathJax && MathJax.startup && MathJax.startup.promise) || P
 math.then(() => setTimeout(done, 100));
 """
 SEEN = """
-const cut = (part) => {
-  const box = part.closest("pre, .text_html, .pst-scrollable-table-container");
-  return box && box.scrollWidth > box.clientWidth;
-};
+const scrolls = (box) => box && box.scrollWidth > box.clientWidth;
+const cut = (part) => scrolls(part.closest("pre, .text_html, .pst-scrollable-table-container"));
 const outside = (text) => {
   const [left, top, width] = text.closest("svg").getAttribute("viewBox").split(" ").map(Number);
   const box = text.getBBox();
@@ -48,7 +46,8 @@ return {
   theme: document.documentElement.dataset.theme,
   ground: getComputedStyle(document.body).backgroundColor,
   too_wide: document.documentElement.scrollWidth - window.innerWidth,
-  cut: texts([...document.querySelectorAll("article :is(table, .cell_output pre)")].filter(cut)),
+  cut: texts([...document.querySelectorAll("article :is(table, .cell_output pre)")].filter(cut)
+    .concat([...document.querySelectorAll(".ilsvrc-diagram")].filter(scrolls))),
   outside: texts([...document.querySelectorAll(".ilsvrc-diagram svg text")].filter(outside)),
   math: document.querySelectorAll(".math").length,
   typeset: document.querySelectorAll("mjx-container").length,
@@ -163,6 +162,11 @@ PAGE = """<!doctype html><html data-theme="light"><head><link rel="icon" href="d
         (
             "<div class='cell_output'><pre style='width: 1em; overflow: auto'>printed</pre></div>",
             "cuts an output: 'printed'",
+        ),
+        (
+            "<div class='ilsvrc-diagram' style='width: 9em; overflow-x: auto'>"
+            "<svg style='min-width: 30em' viewBox='0 0 50 20'><text y='10'>a</text></svg></div>",
+            "cuts an output: 'a'",
         ),
         (
             "<div class='ilsvrc-diagram'><svg width='50' viewBox='0 0 50 20'>"

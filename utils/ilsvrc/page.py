@@ -207,9 +207,10 @@ def claims_table(lab: Lab, claims: list[Claim]) -> None:
         display(table.style.format(precision=1, na_rep="–").hide())
     used = [evidence[name] for claim in claims for name in (claim.one, claim.other)]
     there = [record for record in used if record]
-    lengths = sorted({r["recipe"]["epochs"] for r in there})
+    *lengths, last = map(str, sorted({r["recipe"]["epochs"] for r in there})) if there else [""]
+    lengths = f"{', '.join(lengths)} and {last}" if lengths else last
     kinds = {f"{r['data']['title']} at {r['data']['size']} px" for r in there}
-    text = f"{'; '.join(sorted(kinds))}; {', '.join(map(str, lengths))} epochs" if there else ""
+    text = f"{'; '.join(sorted(kinds))}; {lengths} epochs" if there else ""
     missing = sorted({n for c in claims for n in (c.one, c.other) if not evidence[n]})
     more = f" Without a record as yet: {', '.join(missing)}." if missing else ""
     more += "" if lab.claims else _earlier(there)

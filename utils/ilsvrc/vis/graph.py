@@ -112,7 +112,7 @@ def diagrams(networks: dict) -> HTML:
         As `diagram` does.
     """
     parts = [
-        f'<div style="flex:1 1 19rem;min-width:0"><p><b>{html.escape(title)}</b></p>'
+        f'<div style="flex:1 1 min-content;min-width:0"><p><b>{html.escape(title)}</b></p>'
         f"{diagram(model).data}</div>"
         for title, model in networks.items()
     ]
