@@ -118,6 +118,47 @@ def test_lambdas_closures_and_keras_objects_are_told_apart(monkeypatch):
     assert keys.recipe(plan(given), "d") != keys.recipe(plan(other), "d")
 
 
+WRITTEN = """
+import functools
+from functools import cached_property
+
+def scaled(factor):
+    def decorate(function):
+        return functools.wraps(function)(lambda *args: factor * function(*args))
+    return decorate
+
+class Table:
+    @cached_property
+    def widths(self):
+        return [16, 32]
+
+@scaled(2)
+def helper(x):
+    return x
+
+def build(input_shape=(8, 8, 3), classes=10, logits=False):
+    def inner(x, width=16):
+        return helper(x) + width
+
+    return inner(Table().widths)
+"""
+
+
+@pytest.mark.once
+def test_defaults_within_decorators_and_kept_properties_count(tmp_path):
+    def key(source):
+        path = tmp_path / f"{len(list(tmp_path.iterdir()))}.py"
+        path.write_text(source)
+        names = {"__name__": "__main__"}
+        exec(compile(source, path, "exec"), names)
+        return keys.recipe(plan(names["build"]), "d")
+
+    before = key(WRITTEN)
+    assert key(WRITTEN.replace("inner", "within")) == before
+    for right, wrong in [("width=16", "width=17"), ("scaled(2)", "scaled(3)"), ("[16,", "[15,")]:
+        assert key(WRITTEN.replace(right, wrong)) != before, wrong
+
+
 def test_what_has_no_lasting_description_is_refused():
     with pytest.raises(ValueError, match="plain data"):
         keys.recipe(plan(partial(ilsvrc.chapter("2012_alexnet").alexnet, width=object())), "d")

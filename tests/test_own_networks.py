@@ -1,5 +1,7 @@
 """Networks that people bring: nested, subclassed, with unknown layers, heads and functions."""
 
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -41,7 +43,13 @@ class Subclass(keras.Model):
         self.body, self.mean, self.head = body(), layers.GlobalAveragePooling2D(), layers.Dense(4)
 
     def call(self, x):
-        return {"answer": self.head(self.mean(self.body(x))), "maps": self.body(x)}
+        return self.head(self.mean(self.body(x))), self.body(x)
+
+
+class Named(Subclass):
+    def call(self, x):
+        answer, maps = super().call(x)
+        return {"logits": answer, "body": maps}
 
 
 @pytest.mark.parametrize("look", LOOKS)
@@ -51,6 +59,17 @@ def test_a_look_at_a_nested_or_subclassed_model_is_that_at_the_flat_one(look):
     np.testing.assert_allclose(LOOKS[look](transfer()), expected, rtol=1e-3, atol=1e-5)
     np.testing.assert_allclose(LOOKS[look](Subclass()), expected, rtol=1e-3, atol=1e-5)
     assert np.abs(expected).max() > 0
+
+
+def test_of_outputs_with_names_the_one_that_is_meant_is_asked_for():
+    flat = ledger.flattened(transfer())
+    image = keras.Input((16, 14, 3))
+    for model in (Named(), keras.Model(image, Named()(image))):
+        with pytest.raises(ValueError, match=r"'logits'.*Say which.*model\(image\)\['"):
+            LOOKS["saliency"](model)
+    meant = keras.Model(image, Named()(image)["logits"])
+    expected = LOOKS["saliency"](flat)
+    np.testing.assert_allclose(LOOKS["saliency"](meant), expected, rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.once
@@ -75,7 +94,7 @@ def test_models_within_models_within_models_are_flattened():
     with pytest.raises(ValueError, match=r"'transfer'.*ledger\.flattened\(model\)"):
         ledger.ledger(outer)
     image = keras.Input((16, 14, 3))
-    holds_a_subclass = keras.Model(image, Subclass()(image)["answer"])
+    holds_a_subclass = keras.Model(image, Subclass()(image)[0])
     with pytest.raises(ValueError, match=r"'subclass' is a subclass .*Saliency"):
         ledger.flattened(holds_a_subclass)
 
@@ -112,6 +131,10 @@ HEADS = {
     "a function of one's own": layers.Lambda(probability),
     # Keras' own ending of a network in mixed precision
     "softmax, then float32": lambda x: layers.Activation("linear")(layers.Softmax()(x)),
+    "a sigmoid, handed on": lambda x: layers.Identity()(layers.Activation("sigmoid")(x)),
+    "a softmax, dropped out and flat": lambda x: layers.Flatten()(
+        layers.Dropout(0.1)(layers.Softmax()(x))
+    ),
     "shares by hand": layers.Lambda(lambda x: ops.exp(x) / ops.sum(ops.exp(x), -1, keepdims=True)),
 }
 
@@ -125,6 +148,130 @@ def test_probabilities_are_refused_with_the_way_out(head):
     within = keras.Sequential([keras.Input((16, 14, 3)), model], name="outer")
     with pytest.raises(ValueError, match="puts out probabilities"):
         LOOKS["saliency"](within)
+
+
+def test_probabilities_are_refused_wherever_they_count():
+    logits, labels = headed(), np.zeros(3, int)
+    shares = layers.Softmax()(layers.Dense(4)(logits.output))
+    both = keras.Model(logits.input, [logits.output, shares], name="both")
+    assert vis.saliency(both, IMAGES, 1).max() > 0  # asks about the first alone
+    assert vis.gradient_norms(both, IMAGES, labels)["d"] > 0
+    with pytest.raises(ValueError, match="puts out probabilities"):
+        vis.gradient_norms(both, IMAGES, labels, weights=(1, 0.3))
+    square = keras.Input((16, 16, 3))
+    dense = layers.Dense(4, activation="softmax", name="shares")
+    model = keras.Model(square, dense(layers.Flatten()(square)))
+    with pytest.raises(ValueError, match=r"'shares' .*its softmax.*logits=True or activation=None"):
+        vis.feature_visualisation(model, "shares", [0], mean=0)
+
+
+SQUARE = RNG.normal(size=(3, 16, 16, 3)).astype("float32")
+ASKED = {
+    "activations": lambda model: vis.activations(model, SQUARE, ["conv"]),
+    "deconvnet": lambda model: vis.deconvnet(model, SQUARE, "conv", 0),
+    "grad_cam": lambda model: vis.grad_cam(model, SQUARE, 0, "conv"),
+    "class map": lambda model: vis.class_activation_map(model, SQUARE, 0),
+    "gradient norms": lambda model: vis.gradient_norms(model, SQUARE, np.zeros(3, int)),
+    "a picture": lambda model: vis.feature_visualisation(model, "conv", [0], 0, steps=1),
+    "patches": lambda model: vis.top_patches(model, "conv", SQUARE),
+    "saliency": lambda model: vis.saliency(model, SQUARE, 0),
+    "a twin": vis.randomised,
+    "a drawing": vis.diagram,
+    "a ledger": ledger.ledger,
+    "flattened": ledger.flattened,
+}
+
+
+def two_inputs():
+    image, other = keras.Input((16, 16, 3)), keras.Input((2,))
+    maps = layers.Conv2D(4, 3, name="conv")(image)
+    both = layers.Concatenate()([layers.GlobalAveragePooling2D()(maps), other])
+    return keras.Model([image, other], layers.Dense(4)(both))
+
+
+class Plain(keras.Model):
+    def __init__(self):
+        super().__init__(name="plain")
+        self.conv = layers.Conv2D(4, 3, name="conv")
+
+    def call(self, x):
+        return ops.mean(self.conv(x), (1, 2))
+
+
+def not_built():
+    return keras.Sequential([layers.Conv2D(4, 3, name="conv"), layers.GlobalMaxPooling2D()])
+
+
+NO_GRAPH = r"graph yet|without a graph|A Keras model is asked for|no defined"
+REFUSED = {
+    "a subclass": (Plain, NO_GRAPH, {"saliency"}),
+    "not built": (not_built, NO_GRAPH, {"saliency"}),
+    "a file": (lambda: "network.keras", NO_GRAPH, set()),
+    "two inputs": (two_inputs, "takes 2 inputs", {"a twin", "a drawing", "a ledger", "flattened"}),
+}
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("kind", REFUSED)
+def test_what_cannot_be_looked_into_is_refused_in_our_words(kind):
+    make, words, fine = REFUSED[kind]
+    for name in set(ASKED) - fine:
+        with pytest.raises(ValueError) as refused:
+            ASKED[name](make())
+        assert re.search(words, str(refused.value)), (name, str(refused.value))
+        assert "in user code" not in str(refused.value), name
+    for name in fine:
+        ASKED[name](make())
+
+
+def test_a_network_with_a_function_in_it_has_a_twin():
+    image = keras.Input((16, 14, 3))
+    x = layers.Lambda(lambda x: 2 * x)(layers.Conv2D(4, 3, name="conv")(image))
+    model = keras.Model(image, layers.Dense(4)(layers.Flatten()(x)))
+    twin = vis.randomised(model)
+    assert not np.allclose(twin.get_weights()[0], model.get_weights()[0])
+    assert not np.allclose(answers(twin), answers(model))
+
+
+def answers(model):
+    return ops.convert_to_numpy(model(IMAGES, training=False))
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_images_without_a_gradient_an_order_or_a_number_are_refused(look):
+    with pytest.raises(ValueError, match="`images` is empty"):
+        vis.saliency(headed(), IMAGES[:0], 1)
+    broken = IMAGES.copy()
+    broken[1, 3, 3, 0] = np.nan
+    with pytest.raises(ValueError, match="Image 1 holds values that are no numbers"):
+        vis.saliency(headed(), broken, 1)
+    whole = keras.Input((16, 14, 3), dtype="uint8")
+    model = keras.Model(whole, layers.Dense(4)(layers.Flatten()(layers.Rescaling(0.1)(whole))))
+    with pytest.raises(ValueError, match="is uint8, and whole numbers have no gradient"):
+        LOOKS[look](model)
+    first = keras.Input((16, 14, 3))
+    x = layers.GlobalAveragePooling2D(data_format="channels_first", name="mean")(first)
+    with pytest.raises(ValueError, match=r"'mean' has its channels before .*channels_last"):
+        LOOKS[look](keras.Model(first, layers.Dense(4)(x)))
+
+
+def test_options_that_ask_for_nothing_are_refused():
+    model = headed()
+    with pytest.raises(ValueError, match="n is a number of 1 or more, got 0"):
+        vis.smoothgrad(model, IMAGES, 1, n=0)
+    with pytest.raises(ValueError, match="noise is a number of 0 or more"):
+        vis.smoothgrad(model, IMAGES, 1, noise=-1)
+    with pytest.raises(ValueError, match="steps is a number of 1 or more"):
+        vis.integrated_gradients(model, IMAGES, 1, steps=0)
+    with pytest.raises(ValueError, match="k is a number of 1 or more"):
+        vis.top_patches(body(), "conv", IMAGES, k=0)
+    with pytest.raises(ValueError, match="std divides the grey levels"):
+        vis.feature_visualisation(model, "d", [0], mean=0, std=0)
+    for labels in ([0, 1], [0, 1, 4], [0.5, 1, 2]):
+        with pytest.raises(ValueError, match="integers from 0 to 3, one for each of 3 images"):
+            vis.gradient_norms(model, IMAGES, np.array(labels))
+    with pytest.raises(ValueError, match=r"Weights .* give a number for each output"):
+        vis.gradient_norms(model, IMAGES, np.zeros(3, int), weights=(np.nan,))
 
 
 def test_what_is_like_a_probability_and_is_none_is_taken():
@@ -226,6 +373,61 @@ def test_what_is_not_understood_is_never_a_number(kind):
     assert sums["parameters"] + sums["statistics"] == model.count_params()
     assert ">?<" in ledger.ledger(model)._repr_html_()
     assert ledger.boxes(model, "last", [[8, 7]]).tolist() == [[-1, -1, 17, 15]]
+
+
+def lora():
+    layer = layers.Dense(4, name="unknown")
+    layer.build((None, 16, 14, 4))
+    layer.enable_lora(2)
+    return layer
+
+
+def quantised():
+    layer = layers.Dense(4, name="unknown")
+    layer.build((None, 16, 14, 4))
+    layer.quantize("int8")
+    return layer
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("make", [lora, quantised])
+def test_a_kernel_that_is_kept_as_something_else_is_not_counted(make):
+    image = keras.Input((16, 14, 3))
+    x = make()(layers.Conv2D(4, 3, padding="same")(image))
+    assert np.isnan(ledger.totals(keras.Model(image, x))["macs"])
+
+
+# What moves or mixes places costs no MAC, but nobody can tell any more what an output sees.
+MOVED = {
+    "a pooling": lambda x: ops.average_pool(x, 3, 1, "same"),
+    "a shift": lambda x: ops.roll(x, 2, axis=1),
+    "a mirror": lambda x: x[:, ::-1],
+    "a transpose": layers.Permute((2, 1, 3)),
+    "a softmax over a column": layers.Softmax(axis=1),
+    "another": lambda x: ops.softmax(x, axis=2),
+    "a norm over space": layers.LayerNormalization(axis=[1, 2]),
+    "an axis that is gone": lambda x: ops.mean(x, axis=1),
+}
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("kind", MOVED)
+def test_what_moves_places_has_no_field_that_can_be_told(kind):
+    image = keras.Input((16, 16, 3))
+    model = keras.Model(image, MOVED[kind](layers.Conv2D(4, 3, padding="same")(image)))
+    row = ledger.ledger(model).iloc[-1]
+    assert np.isnan(row.receptive_field) and np.isnan(row.stride)
+    assert row.macs == 0
+
+
+@pytest.mark.once
+def test_what_leaves_places_where_they_are_keeps_its_field():
+    image = keras.Input((16, 16, 3))
+    x = layers.Conv2D(4, 3, padding="same")(image)
+    for move in (lambda x: ops.softmax(x, axis=-1), layers.LayerNormalization(), lambda x: 2 * x):
+        assert ledger.ledger(keras.Model(image, move(x))).iloc[-1].receptive_field == 3
+    row = ledger.ledger(keras.Model(image, layers.GroupNormalization(2)(x))).iloc[-1]
+    assert row.receptive_field is None and row.stride == 1  # its mean is over the whole image
 
 
 class NormTanh(layers.Layer):

@@ -462,7 +462,9 @@ def test_what_cannot_be_asked_is_refused(name):
     with pytest.raises(ValueError, match=r"\(n, 15, 14, 3\), got \(15, 14, 3\)"):
         ask(model, images[0], 0)
     for classes in (4, -1, [0, 1], [[0], [1], [2]], 1.0, [0, 1, 9]):
-        with pytest.raises(ValueError, match="from 0 to 3, one for all 3 images or one for each"):
+        with pytest.raises(
+            ValueError, match="from 0 to 3, one for each of 3 images or one for all"
+        ):
             ask(model, images, classes)
 
 

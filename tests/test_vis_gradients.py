@@ -97,5 +97,5 @@ def test_a_softmax_is_refused():
 
 
 def test_more_weights_than_outputs_are_refused():
-    with pytest.raises(ValueError, match=r"2 weights for the 1 output\(s\) of 'two'"):
+    with pytest.raises(ValueError, match=r"Weights .1.0, 0.3. for the 1 output\(s\) of 'two'"):
         vis.gradient_norms(network(), IMAGES, LABELS, weights=(1, 0.3))

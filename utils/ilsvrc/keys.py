@@ -107,6 +107,7 @@ def _class(cls: type, seen: dict):
     yield from _of(cls.__bases__, seen)
     for name, member in sorted(vars(cls).items()):
         member = getattr(member, "__func__", getattr(member, "fget", member))
+        member = member.func if isinstance(member, functools.cached_property) else member
         if isinstance(member, types.FunctionType):
             counts = _source(member) is not None
         else:
@@ -262,7 +263,9 @@ class _Names(ast.NodeVisitor):
         for outer in (*arguments.defaults, *arguments.kw_defaults, *_decorators(node)):
             if outer is not None:
                 self.visit(outer)
-        arguments.defaults, arguments.kw_defaults, given = [], [], ast.walk(arguments)
+        given = list(ast.walk(arguments))
+        if not self.scopes:  # their values count: of a function within, what is written
+            arguments.defaults, arguments.kw_defaults = [], []
         body = node.body if isinstance(node.body, list) else [node.body]
         self._inside(node, [one.arg for one in given if isinstance(one, ast.arg)], body)
 
@@ -273,8 +276,10 @@ class _Names(ast.NodeVisitor):
             if name not in scope:
                 scope[name], self.count = f"local{self.count}", self.count + 1
         self.scopes.append(scope)
+        seen = [*_decorators(node), getattr(node, "args", None)]
         for child in ast.iter_child_nodes(node):
-            self.visit(child)
+            if child not in seen:  # what stands in the scope around it
+                self.visit(child)
         self.scopes.pop()
 
     def _name(self, name, *chain):
@@ -310,7 +315,7 @@ def _written(node) -> str:
         return f"[{', '.join(map(_written, node))}]"
     if not isinstance(node, ast.AST):
         return repr(node)
-    left_out = ("ctx", "kind", "type_comment", "decorator_list")
+    left_out = ("ctx", "kind", "type_comment")
     fields = [
         f"{name}={_written(value)}"
         for name, value in ast.iter_fields(node)

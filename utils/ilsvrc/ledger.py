@@ -43,15 +43,24 @@ POOLS = (
     keras.layers.AveragePooling3D,
 )
 UPSAMPLING = (keras.layers.UpSampling1D, keras.layers.UpSampling2D, keras.layers.UpSampling3D)
-# With weights that the ledger understands; products of activations have names of their own.
-WEIGHTED = (
-    *(*CONVOLUTIONS, *TRANSPOSED, keras.layers.Dense, keras.layers.BatchNormalization),
-    *(keras.layers.LayerNormalization, keras.layers.GroupNormalization, keras.layers.PReLU),
-    *(keras.layers.Normalization, keras.layers.Embedding),
+GLOBAL_POOLS = (
+    keras.layers.GlobalMaxPooling1D,
+    keras.layers.GlobalMaxPooling2D,
+    keras.layers.GlobalMaxPooling3D,
+    keras.layers.GlobalAveragePooling1D,
+    keras.layers.GlobalAveragePooling2D,
+    keras.layers.GlobalAveragePooling3D,
 )
-PRODUCTS = {"Matmul", "Einsum", "Dot", "Tensordot", "Inner", "Vdot", "Conv", "ConvTranspose"}
-PRODUCTS |= {"DepthwiseConv", "SeparableConv", "DotProductAttention"}
-NORMALISED = {"LocalResponseNorm", "LocalResponseNormalization", "LRN"}  # whoever wrote the layer
+ELEMENTWISE = (
+    *(keras.layers.Activation, keras.layers.ReLU, keras.layers.LeakyReLU, keras.layers.ELU),
+    *(keras.layers.Identity, keras.layers.Rescaling, keras.layers.Add, keras.layers.Subtract),
+    *(keras.layers.Multiply, keras.layers.Average, keras.layers.Maximum, keras.layers.Minimum),
+)
+DROPOUTS = (  # and other noise: nothing at test time
+    *(keras.layers.Dropout, keras.layers.SpatialDropout1D, keras.layers.SpatialDropout2D),
+    *(keras.layers.SpatialDropout3D, keras.layers.AlphaDropout, keras.layers.GaussianDropout),
+    *(keras.layers.GaussianNoise, keras.layers.ActivityRegularization),
+)
 # These change the grid at its border only: each output still sees what its input saw.
 BORDER = (
     keras.layers.ZeroPadding1D,
@@ -61,6 +70,38 @@ BORDER = (
     keras.layers.Cropping2D,
     keras.layers.Cropping3D,
 )
+# With weights that the ledger understands, and without: these multiply nothing that is counted.
+WEIGHTED = (
+    *(*CONVOLUTIONS, *TRANSPOSED, keras.layers.Dense, keras.layers.BatchNormalization),
+    *(keras.layers.LayerNormalization, keras.layers.GroupNormalization, keras.layers.PReLU),
+    *(keras.layers.Normalization, keras.layers.Embedding),
+)
+WEIGHTLESS = (
+    *(*POOLS, *UPSAMPLING, *GLOBAL_POOLS, *BORDER, *ELEMENTWISE, *DROPOUTS),
+    *(keras.layers.InputLayer, keras.layers.Flatten, keras.layers.Reshape, keras.layers.Permute),
+    *(keras.layers.RepeatVector, keras.layers.Concatenate, keras.layers.Resizing),
+    *(keras.layers.CenterCrop, keras.layers.Softmax, keras.layers.UnitNormalization),
+)
+# Operations of `keras.ops`: what works on each value; what leaves places where they are, or whose
+# result's shape tells what it did; what moves or mixes places. None of these is counted.
+POINTWISE = {
+    *("Abs", "Absolute", "Add", "Average", "BatchNorm", "Cast", "Celu", "Clip", "Copy"),
+    *("Divide", "DivideNoNan", "Elu", "Exp", "Expm1", "Gelu", "HardSigmoid", "HardSilu"),
+    *("HardTanh", "LeakyRelu", "Log", "Log1p", "LogSigmoid", "Maximum", "Minimum", "Multiply"),
+    *("Negative", "Power", "Reciprocal", "Relu", "Relu6", "Round", "Rsqrt", "Selu", "Sigmoid"),
+    *("Sign", "Silu", "Softplus", "Softsign", "Sqrt", "Square", "StopGradient", "Subtract"),
+    *("Tanh", "Threshold", "TrueDivide", "Where"),
+}
+BY_SHAPE = {
+    *("Amax", "Amin", "Concatenate", "ExpandDims", "LogSoftmax", "Max", "Mean", "Min", "Ravel"),
+    *("Reshape", "Softmax", "Split", "Squeeze", "Std", "Sum", "Var"),
+}
+MOVING = {
+    *("AdaptiveAveragePool", "AdaptiveMaxPool", "AveragePool", "DepthToSpace", "Flip"),
+    *("GetItem", "MaxPool", "Moveaxis", "Pad", "Repeat", "Resize", "Roll", "Rot90"),
+    *("SpaceToDepth", "Stack", "Swapaxes", "Take", "Tile", "Transpose"),
+}
+NORMALISED = {"LocalResponseNorm", "LocalResponseNormalization", "LRN"}  # whoever wrote the layer
 
 
 class Call(NamedTuple):
@@ -94,17 +135,10 @@ def calls(model) -> list[Call]:
         model: a built Keras model, functional or sequential, with a fixed input size.
 
     Raises:
-        ValueError: if the model is not built, its input size is open, or it holds another model.
+        ValueError: if it is no model, it is not built, its input size is open, or it holds another
+            model.
     """
-    try:
-        outputs = list(model.outputs)
-    except (AttributeError, ValueError):
-        outputs = []
-    if not outputs:
-        raise ValueError(
-            f"The model {model.name!r} has no graph yet. Build it with keras.Input and "
-            "keras.Model(inputs, outputs), or give its first layer an input shape."
-        )
+    outputs = _outputs(model)
     order = _in_order([_node(tensor) for tensor in outputs])
     position = {id(node): i for i, node in enumerate(order)}
     used, found = Counter(), []
@@ -137,6 +171,22 @@ def calls(model) -> list[Call]:
     return found
 
 
+def _outputs(model) -> list:
+    """Return the outputs of a model that has a graph, or raise a ValueError."""
+    if not isinstance(model, keras.Model):
+        raise ValueError(f"A Keras model is asked for, got a {type(model).__name__}.")
+    try:
+        outputs = list(model.outputs)
+    except (AttributeError, ValueError):
+        outputs = []
+    if not outputs:
+        raise ValueError(
+            f"The model {model.name!r} has no graph yet. Build it with keras.Input and "
+            "keras.Model(inputs, outputs), or give its first layer an input shape."
+        )
+    return outputs
+
+
 def flattened(model) -> keras.Model:
     """Return a model that holds others as one flat graph of the same layers, weights shared.
 
@@ -146,6 +196,7 @@ def flattened(model) -> keras.Model:
     Raises:
         ValueError: if a model within has no graph, or two layers have the same name.
     """
+    _outputs(model)
     while any(isinstance(layer, keras.Model) for layer in model.layers):
         for layer in model.layers:
             if isinstance(layer, keras.Model) and not getattr(layer, "inputs", None):
@@ -179,16 +230,33 @@ def known(layer) -> bool:
 def understood(layer) -> bool:
     """Return whether the ledger knows what a layer (or a ``keras.ops`` operation) multiplies.
 
-    It does not know layers of a user's own, layers that hold others (attention, wrappers), layers
-    with weights of a kind not named here, and operations that multiply two tensors.
+    It knows the kinds named above and the course's own layers without weights. It does not know
+    layers of a user's own, layers that hold others (attention, wrappers), a kernel that is kept as
+    something else (quantised, with LoRA beside it), and operations that multiply two tensors.
     """
+    kind = type(layer).__name__
     if not isinstance(layer, keras.Layer):
-        return type(layer).__name__ not in PRODUCTS
-    if not known(layer):
+        return kind in POINTWISE | BY_SHAPE | MOVING
+    if not known(layer) or layer._layers:
         return False
-    if layer._layers or isinstance(layer, (keras.layers.Attention, keras.layers.Dot)):
+    if getattr(layer, "lora_enabled", False) or getattr(layer, "quantization_mode", None):
         return False
-    return not layer.weights or isinstance(layer, WEIGHTED)
+    if layer.weights:
+        return isinstance(layer, WEIGHTED)
+    augments = type(layer).__module__.startswith("keras.") and kind.startswith("Random")
+    ours = type(layer).__module__.startswith("ilsvrc.") or kind in NORMALISED
+    return ours or augments or isinstance(layer, (*WEIGHTLESS, *WEIGHTED))
+
+
+def _stays(use: Call) -> bool:
+    """Return whether an output sees its own place alone, or its shape tells that it sees more."""
+    layer, kind = use.layer, type(use.layer).__name__
+    if isinstance(layer, (keras.layers.Permute, keras.layers.RepeatVector)) or kind in MOVING:
+        return False
+    if kind in ("Softmax", "LogSoftmax", "UnitNormalization", "LayerNormalization"):
+        axes = layer.axis if isinstance(layer.axis, list | tuple) else [layer.axis]
+        return len(use.shape) == 1 or all(axis in (-1, len(use.shape)) for axis in axes)
+    return understood(layer)
 
 
 def ledger(model) -> pd.DataFrame:
@@ -441,10 +509,14 @@ def _field(use: Call, before: list[Call], fields: list) -> tuple[np.ndarray, np.
     if not before:
         sides = len(use.shape) - 1
         return np.ones(sides), np.ones(sides)
-    field = np.maximum.reduce([f for f, _ in fields])
-    stride = np.maximum.reduce([s for _, s in fields])
-    if not understood(layer) and stride.any():
-        return np.full_like(field, np.nan), np.full_like(stride, np.nan)
+    sides = max(f.size for f, _ in fields)  # a row of numbers beside maps has none
+    field = np.maximum.reduce([f for f, _ in fields if f.size == sides])
+    stride = np.maximum.reduce([s for _, s in fields if s.size == sides])
+    unknown = np.full_like(field, np.nan), np.full_like(stride, np.nan)
+    if not _stays(use) and stride.any():
+        return unknown
+    if isinstance(layer, keras.layers.GroupNormalization):  # its mean is over all places
+        return np.full_like(field, np.inf), stride
     if isinstance(layer, (*CONVOLUTIONS, *POOLS)):
         size, step = _window(layer)
         return field + (size - 1) * stride, stride * step
@@ -459,20 +531,21 @@ def _field(use: Call, before: list[Call], fields: list) -> tuple[np.ndarray, np.
     for other in before[1:]:
         if len(other.shape) > len(shape):
             shape = other.shape
-    if len(use.shape) < len(shape):  # flattened, or pooled globally
-        return np.full_like(field, np.inf), np.zeros_like(stride)
+    if len(use.shape) < len(shape):  # flattened, or pooled globally, or an axis is gone
+        whole = np.full_like(field, np.inf), np.zeros_like(stride)
+        return whole if len(use.shape) == 1 or not stride.any() else unknown
     if _grid(layer, use.shape) == _grid(layer, shape) or not stride.any():
         return field, stride
     if set(_grid(layer, use.shape)) == {1}:  # a global pooling that keeps the axes, or a mean
         return np.full_like(field, np.inf), np.zeros_like(stride)
-    return np.full_like(field, np.nan), np.full_like(stride, np.nan)
+    return unknown
 
 
 def _seen(use: Call, before: tuple[int, ...], first, last) -> tuple[np.ndarray, np.ndarray]:
     """Return the first and last place of an input, of shape `before`, that some places see."""
     layer, grid = use.layer, np.array(_grid(use.layer, before))
     whole = grid - 1 if grid.size == 2 else 0
-    if not understood(layer):
+    if not _stays(use) or isinstance(layer, keras.layers.GroupNormalization):
         return 0 * first, 0 * last + whole
     if isinstance(layer, (*CONVOLUTIONS, *POOLS)):
         size, step = _window(layer)

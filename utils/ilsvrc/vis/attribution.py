@@ -59,6 +59,8 @@ def smoothgrad(model, images, classes, n=25, noise=0.15, seed=0) -> np.ndarray:
     Returns:
         (n, height, width), 0 or more, as `saliency`.
     """
+    checks.at_least(1, n=n)
+    checks.at_least(0, noise=noise)
     network, images, classes = _asked(model, images, classes)
     gradient = _gradient(_score(network))
     draws = np.random.default_rng(seed).standard_normal((n, *images.shape[1:]), "float32")
@@ -91,6 +93,7 @@ def integrated_gradients(model, images, classes, steps=128, baseline=0.0):
         speaks against the class; and (n,) completeness errors, how far the attributions' sum is
         from the rise of the logit, as a share of this rise.
     """
+    checks.at_least(1, steps=steps)
     network, images, classes = _asked(model, images, classes)
     start = np.broadcast_to(np.float32(baseline), images.shape)
     gradient = _gradient(_score(network))
@@ -308,16 +311,11 @@ def _scale(fig, axes, signed) -> None:
 
 def _asked(model, images, classes) -> tuple[keras.Model, np.ndarray, np.ndarray]:
     """Return the model up to its logits, the images and (n,) int32 classes, checked against it."""
+    images = checks.images(model, images)
     network = checks.scores(model, images)
-    count = network.outputs[0].shape[-1]
-    images, classes = checks.images(model, images), np.asarray(classes)
-    fits = classes.dtype.kind in "iu" and classes.shape in [(), images.shape[:1]]
-    if not fits or ((classes < 0) | (classes >= count)).any():
-        raise ValueError(
-            f"Classes are integers from 0 to {count - 1}, one for all {len(images)} images or one "
-            f"for each; got {classes}."
-        )
-    return network, images, np.broadcast_to(classes, len(images)).astype("int32")
+    if np.ndim(classes) == 0:
+        classes = np.repeat(classes, len(images))
+    return network, images, checks.labels(classes, images, network.outputs[0].shape[-1])
 
 
 def _score(network):

@@ -79,6 +79,8 @@ def contrast(projections, percentile=99.5) -> np.ndarray:
 
 def project(model, images, layer, units, rule) -> np.ndarray:
     """Send each unit's strongest activation down to the pixels, with `rule` at each ReLU."""
+    checks.maps(model, layer)
+    checks.differentiable(model)
     lower = _lower_part(model, layer, rule)
     images = checks.images(model, images)
     units = checks.units(lower.outputs[0], units)

@@ -66,7 +66,12 @@ def feature_visualisation(
     Raises:
         ValueError: if there is no such layer or unit, or the model takes other images.
     """
-    side, tensor = _side(model), _before_activation(*checks.outputs(model, [layer]))
+    checks.at_least(0, steps=steps)
+    if not (np.asarray(std) > 0).all():
+        raise ValueError(f"std divides the grey levels: it is above 0, got {std}.")
+    tensor = _before_activation(*checks.outputs(model, [layer]))
+    checks.differentiable(model)
+    side = _side(model)
     units = checks.units(tensor, list(units))
     tapped = keras.Model(model.inputs, tensor)
     chosen = np.eye(tensor.shape[-1], dtype="float32")[units]
@@ -217,8 +222,14 @@ def _side(model) -> int:
 def _before_activation(tensor):
     """Return what an activation layer is given, of another layer what it puts out."""
     layer, index, _ = tensor._keras_history
-    if isinstance(layer, keras.layers.Activation | keras.layers.ReLU):
+    if isinstance(layer, keras.layers.Activation | keras.layers.ReLU | keras.layers.Softmax):
         return layer._inbound_nodes[index].input_tensors[0]
+    kind = checks.called(getattr(layer, "activation", None))
+    if kind in checks.ENDINGS:
+        raise ValueError(
+            f"{layer.name!r} puts out what its {kind} leaves, which hardly changes where it is "
+            "sure. Build the network with logits=True or activation=None there."
+        )
     return tensor
 
 

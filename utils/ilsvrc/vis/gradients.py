@@ -27,17 +27,21 @@ def gradient_norms(model, images, labels, weights=(1.0,), training=False) -> dic
         model's order; layers without a kernel that learns are left out.
 
     Raises:
-        ValueError: if the network ends in a softmax, the images are of another shape, or there are
-            more weights than outputs.
+        ValueError: if an output that counts ends in a softmax, the images are of another shape, a
+            label is no class, or there are more weights than outputs.
     """
     checks.logits(model)
-    images = checks.images(model, images)
-    unweighted = len(model.outputs) - len(weights)
-    if unweighted < 0:
+    weights = np.asarray(weights, "float32")
+    unweighted = len(model.outputs) - len(weights) if weights.ndim == 1 else -1
+    if unweighted < 0 or not np.isfinite(weights).all():
         raise ValueError(
-            f"{len(weights)} weights for the {len(model.outputs)} output(s) of {model.name!r}: "
-            "give one for each output at most, the first output first."
+            f"Weights {[round(float(w), 6) for w in weights.ravel()]} for the "
+            f"{len(model.outputs)} output(s) of {model.name!r}: give a number for each output at "
+            "most, the first output first."
         )
+    checks.logits(model, len(weights))
+    images = checks.images(model, images)
+    labels = checks.labels(labels, images, model.outputs[0].shape[-1])
     learning = model.trainable_variables
     if not learning:
         raise ValueError(
@@ -45,9 +49,9 @@ def gradient_norms(model, images, labels, weights=(1.0,), training=False) -> dic
         )
     learned = [ops.convert_to_numpy(ops.cast(v, "float32")).ravel() for v in learning]
     fixed = [v.value for v in model.non_trainable_variables]
-    weights = np.pad(np.asarray(weights, "float32"), (0, unweighted))
+    weights = np.pad(weights, (0, unweighted))
     _, gradient = _derivative(model, training, tuple(map(id, learning)))(
-        np.concatenate(learned), images, np.asarray(labels, "int32"), weights, *fixed
+        np.concatenate(learned), images, labels, weights, *fixed
     )
     parts = np.split(ops.convert_to_numpy(gradient), np.cumsum([len(v) for v in learned])[:-1])
     parts = {id(v): part for v, part in zip(learning, parts, strict=True)}

@@ -41,13 +41,20 @@ def randomised(model, down_to=None, seed=0) -> keras.Model:
     # Keras draws a seed for each initialiser from here. With the bare number a network that was
     # built after set_random_seed(number) would get back the weights that it began with.
     random.seed(f"twin {seed}")
-    twin = keras.models.clone_model(model)
+    twin = keras.models.clone_model(model, clone_function=_fresh)
     random.setstate(state)
     kept = names[: names.index(down_to)] if down_to else []
     for layer in model.layers:
         if layer.name in kept and layer.weights:
             twin.get_layer(layer.name).set_weights(layer.get_weights())
     return twin
+
+
+def _fresh(layer):
+    """Return a layer's copy with new weights; a Lambda has none, and Keras cannot copy it."""
+    if isinstance(layer, keras.layers.Lambda):
+        return layer
+    return type(layer).from_config(layer.get_config())
 
 
 def similarity(maps, others) -> np.ndarray:

@@ -39,6 +39,7 @@ def top_patches(model, layer, images, k=9, units=None, prepare=None) -> pd.DataF
     Raises:
         ValueError: if there is no such layer or unit, the images do not fit, or there is none.
     """
+    checks.at_least(1, k=k)
     tensor = checks.maps(model, layer)
     units = np.arange(tensor.shape[-1]) if units is None else np.atleast_1d(units)
     units = checks.units(tensor, units)
