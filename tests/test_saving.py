@@ -1,6 +1,8 @@
 """Every chapter's networks survive Keras' own ways to keep and copy a model, in one process."""
 
 import json
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -74,6 +76,26 @@ def test_a_network_is_saved_loaded_copied_and_described(chapter, builder, tmp_pa
         copy.set_weights(model.get_weights())
         for one, other in zip(answers(copy, images), expected, strict=True):
             np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
+
+
+LOAD = """
+import sys, keras, numpy as np
+from ilsvrc import chapter
+chapter(sys.argv[1])
+images = np.load(sys.argv[3])
+np.save(sys.argv[3], keras.models.load_model(sys.argv[2]).predict(images, verbose=0))
+"""
+
+
+@pytest.mark.slow
+def test_a_saved_network_is_loaded_elsewhere_as_the_guide_says(tmp_path):
+    model, images = built("2012_alexnet", "slim_alexnet")
+    model.save(tmp_path / "mine.keras")
+    np.save(tmp_path / "images.npy", images)
+    files = [str(tmp_path / name) for name in ("mine.keras", "images.npy")]
+    subprocess.run([sys.executable, "-c", LOAD, "2012_alexnet", *files], check=True)
+    found = np.load(tmp_path / "images.npy")
+    np.testing.assert_allclose(found, answers(model, images)[0], rtol=1e-4, atol=1e-5)
 
 
 def test_a_compiled_inception_keeps_its_loss(tmp_path):
