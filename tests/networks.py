@@ -5,7 +5,10 @@ from pathlib import Path
 import keras
 import pytest
 
-from ilsvrc import facts, ledger
+from ilsvrc import chapters, facts, ledger
+
+PAGES = [name for name in chapters.names() if name[0].isdigit()]  # of a year
+NETWORKS = [name for name in PAGES if "\nruns = " in chapters.code(chapters.path(name))]  # train
 
 
 def learnable(model):

@@ -8,6 +8,7 @@ import pytest
 
 import ilsvrc
 from ilsvrc import backend, chapters, paths, training
+from networks import NETWORKS
 
 SOURCE = """---
 kernelspec:
@@ -75,14 +76,14 @@ def test_a_wrong_name_is_answered_with_the_right_ones(small_course):
         ilsvrc.chapter("1999_smal")
 
 
-@pytest.mark.parametrize("name", [n for n in chapters.names() if n[0].isdigit()])
+@pytest.mark.parametrize("name", NETWORKS)
 def test_every_chapter_loads_alone(name):
     chapters.chapter.cache_clear()
     assert chapters.chapter(name).runs
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [n for n in chapters.names() if n[0].isdigit()])
+@pytest.mark.parametrize("name", NETWORKS)
 def test_every_fit_trains_for_a_few_steps(name):
     fits = {}
     for run in chapters.chapter(name).runs:

@@ -13,8 +13,7 @@ import pytest
 
 import ilsvrc
 from ilsvrc import chapters, keys, paths, profiles, publishing, records
-
-NETWORKS = [name for name in chapters.names() if name[0].isdigit()]
+from networks import NETWORKS
 
 
 def keys_of(module):

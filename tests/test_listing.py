@@ -7,10 +7,10 @@ import pytest
 from click.testing import CliRunner
 
 from ilsvrc import chapters, cli, listing, paths
+from networks import NETWORKS
 
 pytestmark = pytest.mark.once
 
-NETWORKS = [name for name in chapters.names() if name[0].isdigit()]
 SOURCE = """---
 kernelspec: {name: python3, display_name: Python 3, language: python}
 ---

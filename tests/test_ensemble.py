@@ -1,0 +1,86 @@
+"""What the page on the ensemble says of the published runs is so."""
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+
+from ilsvrc import paths, records
+
+pytestmark = pytest.mark.once
+
+
+@pytest.fixture(scope="module")
+def found():
+    """Return the accuracy of an ensemble, all probabilities, seven seeds' and the labels."""
+    runs = [r for r in records.all_of(paths.RESULTS) if r["headline"]]
+    labels = runs[0].arrays["labels"]
+    runs = [r for r in runs if np.array_equal(r.arrays["labels"], labels)]
+    P = np.stack([r.arrays["probabilities"][0].astype(float) for r in runs])
+    seven = records.read(paths.record("2014_googlenet", "seven"))
+    assert np.array_equal(seven.arrays["labels"], labels)
+
+    def top1(p):
+        return 100 * (p.argmax(-1) == labels).mean()
+
+    return top1, P / P.sum(-1, keepdims=True), seven.arrays["probabilities"].astype(float), labels
+
+
+def test_the_sum_is_far_above_its_mean_part_and_a_little_above_its_best(found):
+    top1, P, _, labels = found
+    each, together = [top1(p) for p in P], top1(P.mean(0))
+    assert 20 < 100 - np.mean(each) < 28 and 15 < 100 - max(each) < 22  # a quarter, a fifth
+    assert together - np.mean(each) > 4
+    better = (P.mean(0).argmax(-1) == labels) * 1.0 - (P[np.argmax(each)].argmax(-1) == labels)
+    smallest = 196 * better.std() / len(labels) ** 0.5
+    assert 0 < together - max(each) < smallest  # "by less than can be seen"
+
+
+def test_the_first_three_bring_most_and_some_choices_of_three_beat_all(found):
+    top1, P, S, _ = found
+    for runs in (P, S):
+        sizes = {1, 3, 7}
+        mean = {
+            k: np.mean([top1(runs[list(c)].mean(0)) for c in combinations(range(len(runs)), k)])
+            for k in sizes
+        }
+        assert mean[3] - mean[1] > 0.6 * (mean[7] - mean[1])
+    three = max(top1(P[list(c)].mean(0)) for c in combinations(range(len(P)), 3))
+    assert three > top1(P.mean(0))
+
+
+def test_seeds_do_about_as_well_as_designs(found):
+    top1, P, S, _ = found
+    designs = np.mean([top1(P[list(c)].mean(0)) for c in combinations(range(len(P)), 7)])
+    gains = designs - np.mean([top1(p) for p in P]), top1(S.mean(0)) - np.mean([top1(p) for p in S])
+    assert abs(gains[0] - gains[1]) < 1.5
+    alike = [np.corrcoef(p.argmax(-1) != found[3])[np.triu_indices(len(p), 1)] for p in (P, S)]
+    assert abs(alike[0].mean() - alike[1].mean()) < 0.05 and min(map(min, alike)) > 0.3
+
+
+def test_residual_networks_err_alike(found):
+    runs = [r for r in records.all_of(paths.RESULTS) if r["headline"]]
+    wrong = np.stack([r.answers[0] != found[3] for r in runs])
+    alike = np.corrcoef(wrong)
+    residual = [i for i, r in enumerate(runs) if "resnet" in r["chapter"]]
+    within = np.mean([alike[i, j] for i, j in combinations(residual, 2)])
+    assert within > alike[np.triu_indices(len(runs), 1)].mean() + 0.02
+
+
+def test_most_of_what_some_get_wrong_is_outvoted(found):
+    _, P, _, labels = found
+    wrong = P.argmax(-1) != labels
+    some = wrong.any(0) & ~wrong.all(0)
+    assert (P.mean(0).argmax(-1) == labels)[some].mean() > 0.6
+
+
+def test_the_sum_is_less_sure_and_better_calibrated(found):
+    top1, P, _, labels = found
+    best = P[np.argmax([top1(p) for p in P])]
+
+    def apart(p):
+        sure, right = p.max(-1), p.argmax(-1) == labels
+        return sure.mean() - right.mean()
+
+    assert apart(best) > 0.05 and -0.06 < apart(P.mean(0)) < 0  # too sure; a little too modest
+    assert P.mean(0).max(-1).mean() < best.max(-1).mean() - 0.05
