@@ -84,3 +84,14 @@ def test_the_sum_is_less_sure_and_better_calibrated(found):
 
     assert apart(best) > 0.05 and -0.06 < apart(P.mean(0)) < 0  # too sure; a little too modest
     assert P.mean(0).max(-1).mean() < best.max(-1).mean() - 0.05
+
+
+def test_seeds_disagree_less_and_the_two_with_large_images_cost_most(found):
+    _, P, S, labels = found
+    y = np.eye(10)[labels]
+    parts = [((p - p.mean(0)) ** 2).sum(-1).mean() / ((p - y) ** 2).sum(-1).mean() for p in (P, S)]
+    assert parts[0] > 1.5 * parts[1]
+    runs = [r for r in records.all_of(paths.RESULTS) if r["headline"]]
+    large = sum(r["network"]["macs"] for r in runs if r["data"]["size"] > 100)
+    assert [r["run"] for r in runs if r["data"]["size"] > 100] == ["alexnet", "zfnet"]
+    assert large > 0.6 * sum(r["network"]["macs"] for r in runs)
