@@ -115,8 +115,8 @@ def check_additions(model):
         assert isinstance(expand, keras.layers.Conv2D) and expand.use_bias
         assert expand.kernel_size == (1, 1) and expand.activation is keras.activations.linear
         assert expand.filters == x.output.shape[-1]
-        ends = isinstance(x, keras.layers.Concatenate) or x.activation is keras.activations.relu
-        assert ends, x.name
+        relu = getattr(x, "activation", None) is keras.activations.relu
+        assert relu or isinstance(x, keras.layers.Concatenate), x.name
 
 
 def check_last_block(model):
