@@ -1,0 +1,373 @@
+"""Inception v4 and its residual relatives against the paper, keras.applications, and mistakes."""
+
+import re
+from functools import cache
+
+import keras
+import numpy as np
+import pytest
+
+import ilsvrc
+import networks
+from ilsvrc import facts, ledger
+
+
+@pytest.fixture(scope="module")
+def module():
+    return ilsvrc.chapter("2016_inception_v4")
+
+
+def kinds(model, kind):
+    return [layer for layer in model.layers if isinstance(layer, kind)]
+
+
+def adds(model):
+    return kinds(model, keras.layers.Add)
+
+
+def inputs(layer):
+    """Return the layers whose outputs a layer takes."""
+    return [tensor._keras_history.operation for tensor in layer.input]
+
+
+# Inception v4
+
+check_v4_parameters = networks.parameters("inception_v4", 42_679_816)
+check_v4_macs = networks.gmac(12.254)
+check_v4_grids = networks.grids(
+    {"conv1": 149, "conv2": 147, "conv3": 147, "stem1": 73, "stem2": 71, "stem3": 35, "a4": 35}
+    | {"reduce_a": 17, "b7": 17, "reduce_b": 8, "c3": 8}
+)
+
+
+def check_v4_shapes(model):
+    maps = {"stem1": 160, "stem2": 192, "stem3": 384, "a1": 384, "a4": 384, "reduce_a": 1024}
+    maps |= {"b1": 1024, "b7": 1024, "reduce_b": 1536, "c1": 1536, "c3": 1536}
+    assert {name: model.get_layer(name).output.shape[-1] for name in maps} == maps
+    names = {layer.name for layer in model.layers}
+    assert not names & {"a5", "b8", "c4"}
+
+
+def check_no_shortcuts(model):
+    """Every module hands on its own maps alone: nothing is added, and nothing passes it by."""
+    assert not kinds(model, keras.layers.Add)
+    for name in ("a2", "b2", "c2"):
+        before = name[0] + "1"
+        assert before not in [one.name for one in inputs(model.get_layer(name))]
+
+
+def check_norms(model):
+    norms = kinds(model, keras.layers.BatchNormalization)
+    assert {(norm.epsilon, norm.center) for norm in norms} == {(1e-3, True)}
+    convs = [one for one in kinds(model, keras.layers.Conv2D) if "expand" not in one.name]
+    assert len(norms) == len(convs) and not any(one.use_bias for one in convs)
+
+
+def check_kernels(model):
+    found = {one.name: one.kernel_size for one in kinds(model, keras.layers.Conv2D)}
+    for i in range(1, 8):
+        assert [found[f"b{i}_7x7_{j}"] for j in (1, 2, 3)] == [(1, 1), (1, 7), (7, 1)]
+        sizes = [found[f"b{i}_double_{j}"] for j in range(1, 6)]
+        assert sizes == [(1, 1), (1, 7), (7, 1), (1, 7), (7, 1)]
+    assert [found[f"stem2_7x7_{j}"] for j in (1, 2, 3)] == [(1, 1), (7, 1), (1, 7)]
+
+
+V4 = [check_v4_parameters, check_v4_macs, check_v4_grids, check_v4_shapes]
+V4 += [check_no_shortcuts, check_norms, check_kernels]
+
+
+@pytest.mark.once
+def test_inception_v4_is_the_papers(module):
+    model = module.inception_v4()
+    for check in V4:
+        check(model)
+    assert facts.value("inception_v4.macs") == pytest.approx(12.254e9, abs=5e6)
+    released = module.inception_v4(gamma=False)
+    scales = sum(norm.gamma.shape[0] for norm in kinds(model, keras.layers.BatchNormalization))
+    assert networks.learnable(released) == 42_679_816 - scales == 42_648_232
+
+
+# Inception-ResNet
+
+check_v2_parameters = networks.parameters("inception_resnet_v2", 55_813_192)
+check_v2_macs = networks.gmac(13.156)
+check_v2_grids = networks.grids(
+    {"conv1": 149, "conv3": 147, "pool1": 73, "conv5": 71, "pool2": 35, "stem": 35, "a10": 35}
+    | {"reduce_a": 17, "b20": 17, "reduce_b": 8, "c9": 8, "c10_add": 8, "conv6": 8}
+)
+
+
+def check_v2_scales(model):
+    """0.17, 0.10 and 0.20 by grid; the last block is not scaled."""
+    scales = {one.name: one.scale for one in kinds(model, keras.layers.Rescaling)}
+    blocks = [one.name.removesuffix("_add") for one in adds(model)]
+    expected = {f"{name}_scale": {"a": 0.17, "b": 0.10, "c": 0.20}[name[0]] for name in blocks}
+    last = sum(name[0] == "c" for name in blocks)
+    assert blocks and scales == expected | {f"c{last}_scale": 1.0}
+
+
+def check_additions(model):
+    """Each sum is of what came in and of a scaled 1 x 1 convolution with a bias, no ReLU on it."""
+    for add in kinds(model, keras.layers.Add):
+        x, scaled = inputs(add)
+        assert isinstance(scaled, keras.layers.Rescaling)
+        expand = scaled.input._keras_history.operation
+        assert isinstance(expand, keras.layers.Conv2D) and expand.use_bias
+        assert expand.kernel_size == (1, 1) and expand.activation is keras.activations.linear
+        assert expand.filters == x.output.shape[-1]
+        relu = getattr(x, "activation", None) is keras.activations.relu
+        assert relu or isinstance(x, keras.layers.Concatenate), x.name
+
+
+def check_last_block(model):
+    """Released, the last sum goes uncut into a convolution of 1,536 maps (here times the width)."""
+    end, blocks = model.get_layer("conv6"), sum(one.name[0] == "c" for one in adds(model))
+    assert end.input._keras_history.operation is model.get_layer(f"c{blocks}_add")
+    width = model.get_layer("conv1").filters / 32
+    assert end.filters == round(1536 * width)
+
+
+def check_no_gamma(model):
+    assert not any(one.scale for one in kinds(model, keras.layers.BatchNormalization))
+
+
+def check_stem(model):
+    """The released stem is Inception v3's with a module that has a 5 x 5."""
+    assert model.get_layer("stem_5x5_2").kernel_size == (5, 5)
+    assert len(inputs(model.get_layer("stem"))) == 4
+
+
+V2 = [check_v2_parameters, check_v2_macs, check_v2_grids, check_v2_scales, check_additions]
+V2 += [check_last_block, check_norms, check_no_gamma, check_stem]
+
+
+@pytest.mark.once
+def test_inception_resnet_v2_is_the_released_one(module):
+    model = module.inception_resnet_v2()
+    for check in V2:
+        check(model)
+    assert facts.value("inception_resnet_v2.macs") == pytest.approx(13.156e9, abs=5e6)
+
+
+@pytest.mark.once
+def test_the_papers_stem_is_an_option_with_its_own_count(module):
+    model = module.inception_resnet_v2(stem=module.stem_v4)
+    assert networks.learnable(model) == 57_942_536
+    networks.gmac(14.352)(model)
+    maps = {"stem3": 384, "a10": 384, "reduce_a": 1152, "b20": 1152, "reduce_b": 2144}
+    assert {name: model.get_layer(name).output.shape[-1] for name in maps} == maps
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("version", "count", "billions", "maps"),
+    [
+        ("v1", 22_742_808, 6.206, (256, 896, 1792)),
+        ("v2", 32_417_496, 9.258, (384, 1152, 2144)),
+    ],
+)
+def test_the_papers_drawings_are_built_and_counted(module, version, count, billions, maps):
+    model = module.inception_resnet_drawn(version)
+    assert networks.learnable(model) == count
+    networks.gmac(billions)(model)
+    check_additions(model)
+    check_norms(model)
+    ends = [model.get_layer(name) for name in ("a5", "b10", "c5")]
+    assert tuple(end.output.shape[-1] for end in ends) == maps
+    assert all(end.activation is keras.activations.relu for end in ends)
+    assert model.get_layer("average").input is ends[-1].output  # no batch norm in between
+
+
+@pytest.mark.once
+def test_version_1_is_the_first_drawing(module):
+    one, other = (
+        build((75, 75, 3), 10)
+        for build in (
+            module.inception_resnet_v1,
+            lambda *a: module.inception_resnet_drawn("v1", *a),
+        )
+    )
+    assert [layer.name for layer in one.layers] == [layer.name for layer in other.layers]
+    assert one.name == "inception_resnet_v1"
+
+
+# Mistakes that circulate
+
+PLANTED = {  # right, wrong, the check that catches it
+    "a ReLU on the last block": ("row, relu=False)", "row, relu=True)", check_last_block),
+    "no scales": (
+        "scales=(0.17, 0.10, 0.20), blocks=(10",
+        "scales=(1.0, 1.0, 1.0), blocks=(10",
+        check_v2_scales,
+    ),
+    "the last block scaled, too": ("c and 1.0, row", "c, row", check_v2_scales),
+    "no shortcuts": ('f = layers.Add(name=f"{name}_add")([x, f])', "pass", check_v2_scales),
+    "a ReLU before the sum": (
+        'layers.Conv2D(x.shape[-1], 1, name=f"{name}_expand")',
+        'layers.Conv2D(x.shape[-1], 1, activation="relu", name=f"{name}_expand")',
+        check_additions,
+    ),
+    "no bias": (
+        '1, name=f"{name}_expand")',
+        '1, use_bias=False, name=f"{name}_expand")',
+        check_additions,
+    ),
+    "the shortcut scaled": ("([x, f])", "([layers.Rescaling(scale)(x), f])", check_additions),
+    "the paper's stem sold as the released": ("stem=stem_v2", "stem=stem_v4", check_stem),
+    "3 x 3 for 5 x 5": ("[(48, 1), (64, 5)]", "[(48, 1), (64, 3)]", check_stem),
+    "another last convolution": ('1536, 1, "conv6"', '1792, 1, "conv6"', check_last_block),
+    "a gamma": ("stem=stem_v2, width=1.0, gamma=False", "stem=stem_v2, width=1.0, gamma=True",
+                check_no_gamma),
+    "another epsilon": ('"epsilon": 1e-3', '"epsilon": 1e-5', check_norms),
+}  # fmt: skip
+SMALL = {"input_shape": (75, 75, 3), "blocks": (1, 1, 2), "width": 0.25}
+
+
+@pytest.mark.once
+def test_the_small_network_passes_the_checks_of_the_large(module):
+    model = module.inception_resnet_v2(**SMALL)
+    for check in {check for *_, check in PLANTED.values()}:
+        check(model)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("mistake", PLANTED)
+def test_a_planted_mistake_fails_its_check(mistake, planted):
+    right, wrong, check = PLANTED[mistake]
+    model = planted("2016_inception_v4", right, wrong).inception_resnet_v2(**SMALL)
+    with pytest.raises((AssertionError, ValueError)):  # ValueError: no layer of that name
+        check(model)
+
+
+V4_PLANTED = {
+    "shortcuts in v4": (
+        "return join(name, a, b, c, d)",
+        "return layers.Add(name=name)([x, join(f'{name}_all', a, b, c, d)])",
+        check_no_shortcuts,
+    ),
+    "two rows of 1 x 7, as printed": (
+        "(224, (1, 7)), (256, (7, 1))])",
+        "(224, (1, 7)), (256, (1, 7))])",
+        check_kernels,
+    ),
+    "one module too few": ("modules=(4, 7, 3)", "modules=(4, 7, 2)", check_v4_shapes),
+    "no second fork in the stem": (
+        'x = join("stem2", a, conv(b, 96, 3, "stem2_7x7_4", 1, pad))',
+        'x = conv(b, 192, 3, "stem2", 1, pad)',
+        check_v4_shapes,
+    ),
+}
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("mistake", V4_PLANTED)
+def test_a_mistake_in_inception_v4_fails_its_check(mistake, planted):
+    right, wrong, check = V4_PLANTED[mistake]
+    model = planted("2016_inception_v4", right, wrong).inception_v4((75, 75, 3))
+    with pytest.raises((AssertionError, ValueError)):
+        check(model)
+
+
+# Parity with keras.applications: all weights random, batch norm's statistics included
+
+
+def rows(name, *lengths):
+    return [f"{name}_{i}_{j}" for i, n in enumerate(lengths, 1) for j in range(1, n + 1)]
+
+
+PATH = [f"conv{i}" for i in range(1, 6)]
+PATH += ["stem_1x1_1", "stem_5x5_1", "stem_5x5_2", *(f"stem_3x3_{i}" for i in (1, 2, 3))]
+PATH += ["stem_pool_1", *(one for i in range(1, 11) for one in rows(f"a{i}", 1, 2, 3))]
+PATH += [*rows("reduce_a", 1, 3), *(one for i in range(1, 21) for one in rows(f"b{i}", 1, 3))]
+PATH += [*rows("reduce_b", 2, 2, 3), *(one for i in range(1, 11) for one in rows(f"c{i}", 1, 3))]
+NAMED = {f"{k}{i}_expand": f"{block}_{i}_conv" for k, block, n in
+         [("a", "block35", 10), ("b", "block17", 20), ("c", "block8", 10)]
+         for i in range(1, n + 1)}  # fmt: skip
+TAPS = {"pool2": "max_pooling2d", "stem": "mixed_5b", "a10": "block35_10_ac"}
+TAPS |= {"reduce_a": "mixed_6a", "b20": "block17_20_ac", "reduce_b": "mixed_7a"}
+TAPS |= {"c9": "block8_9_ac", "conv6_relu": "conv_7b_ac", "dense": "predictions"}
+SIDE = (107, 107, 3)
+
+
+def numbered(model, kind):
+    """Return a model's layers of a kind that Keras named itself, in the order of their numbers."""
+    named = ("conv2d", "batch_normalization", "max_pooling2d")
+    found = [one for one in kinds(model, kind) if one.name.startswith(named)]
+    numbers = {one.name: re.search(r"_(\d+)$", one.name) for one in found}
+    return sorted(found, key=lambda one: int(numbers[one.name][1]) if numbers[one.name] else 0)
+
+
+@cache
+def theirs():
+    """Return keras.applications' network with random weights, its images and its outputs."""
+    options = {"weights": None, "classes": 10, "classifier_activation": None}
+    model = keras.applications.InceptionResNetV2(input_shape=SIDE, **options)
+    rng = np.random.default_rng(0)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            n = layer.beta.shape[0]
+            layer.set_weights([*rng.normal(0, 0.3, (2, n)), rng.uniform(0.3, 1.5, n)])
+        elif layer.weights:
+            kernel, *bias = (weight.shape for weight in layer.weights)
+            scale = (2 / np.prod(kernel[:-1])) ** 0.5
+            layer.set_weights(
+                [rng.normal(0, scale, kernel), *(rng.normal(0, 0.3, b) for b in bias)]
+            )
+    images = rng.normal(size=(2, *SIDE)).astype("float32")
+    pool = numbered(model, keras.layers.MaxPooling2D)[1].name
+    taps = [pool, *list(TAPS.values())[1:]]
+    return model, images, networks.outputs(model, taps, images)
+
+
+def distance(module):
+    """Return the largest difference in logits and taps, as a share of the largest value."""
+    there, images, expected = theirs()
+    model = module.inception_resnet_v2(SIDE, 10, logits=True)
+    given = [numbered(there, kind) for kind in
+             (keras.layers.Conv2D, keras.layers.BatchNormalization)]  # fmt: skip
+    for name, conv, norm in zip(PATH, *given, strict=True):
+        model.get_layer(name).set_weights(conv.get_weights())
+        model.get_layer(f"{name}_bn").set_weights(norm.get_weights())
+    ends = {"conv6": "conv_7b", "conv6_bn": "conv_7b_bn", "dense": "predictions"}
+    for ours, name in (NAMED | ends).items():
+        model.get_layer(ours).set_weights(there.get_layer(name).get_weights())
+    return networks.apart(networks.outputs(model, list(TAPS), images), expected)
+
+
+@pytest.mark.once
+@pytest.mark.slow
+def test_outputs_agree_with_keras_applications(module):
+    assert distance(module) <= 1e-4
+    there, _, _ = theirs()
+    assert networks.learnable(there) == networks.learnable(module.inception_resnet_v2(SIDE, 10))
+
+
+@pytest.mark.once
+@pytest.mark.slow
+@pytest.mark.parametrize("mistake", ["a ReLU on the last block", "no scales"])
+def test_parity_catches_a_planted_mistake(mistake, planted):
+    right, wrong, _ = PLANTED[mistake]
+    assert distance(planted("2016_inception_v4", right, wrong)) > 1e-3
+
+
+# The slim networks
+
+
+def test_the_slim_pair_costs_the_same(module):
+    pure, residual = module.slim_inception_v4(), module.slim_inception_resnet_v2()
+    assert len(adds(pure)) == 0 and len(adds(residual)) == 6
+    costs = [ledger.totals(model)["macs"] for model in (pure, residual)]
+    assert max(costs) / min(costs) < 1.05
+    for model in (pure, residual):
+        assert (model.input_shape, model.output_shape) == ((None, 64, 64, 3), (None, 10))
+    sides = [one.output.shape[1] for one in map(residual.get_layer, ("a2", "b2", "c2_add"))]
+    assert sides == [16, 8, 4]
+
+
+def test_without_scales_or_shortcuts_only_that_changes(module):
+    whole = module.slim_inception_resnet_v2()
+    for scales, sums in (((1.0, 1.0, 1.0), 6), ((None, None, None), 0)):
+        other = module.slim_inception_resnet_v2(scales=scales)
+        assert len(adds(other)) == sums
+        shapes = [[tuple(w.shape) for w in model.weights] for model in (whole, other)]
+        assert shapes[0] == shapes[1]
