@@ -21,6 +21,7 @@ SLIM = {
     "2015_inception_v3": ["slim_inception_v3"],
     "2015_resnet": ["slim_resnet", "slim_plain"],
     "2016_resnet_v2": ["slim_resnet_v2"],
+    "2017_senet": ["slim_se_resnet", "slim_se_resnext", "slim_se_vgg"],
 }
 BUILDERS = [(chapter, builder) for chapter, names in SLIM.items() for builder in names]
 
@@ -40,6 +41,7 @@ OPEN = [  # an image of any size: networks that end in an average; dense layers 
     ("2014_googlenet", "googlenet", {"auxiliary": False}, None),
     ("2015_inception_v3", "inception_v3", {}, None),
     ("2015_resnet", "resnet", {}, None),
+    ("2017_senet", "se_resnet", {}, None),
     ("2012_alexnet", "alexnet", {}, "dense6/kernel"),
     ("2013_zfnet", "zfnet", {}, "dense6/kernel"),
     ("2014_vgg", "vgg", {}, "dense6/kernel"),

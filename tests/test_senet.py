@@ -1,0 +1,396 @@
+"""SENet against the paper and its release; each planted mistake is caught; gates are gates."""
+
+import keras
+import numpy as np
+import pytest
+
+import ilsvrc
+import networks
+from ilsvrc import facts, ledger, page, paths, records
+
+NAME = "2017_senet"
+COUNTS = {  # parameters, billion MACs
+    "se_resnet50": (28_088_024, 3.860),
+    "se_resnet101": (49_326_872, 7.575),
+    "se_resnet152": (66_821_848, 11.289),
+    "se_resnext50_32x4d": (27_559_896, 4.233),
+    "se_resnext101_32x4d": (48_955_416, 7.975),
+    "senet154": (115_088_984, 20.688),
+}
+BLOCKS = {"50": 16, "101": 33, "152": 50, "154": 50}
+
+
+@pytest.fixture(scope="module")
+def module():
+    return ilsvrc.chapter(NAME)
+
+
+def build(module, name):
+    kind = name.removeprefix("se_resnext")
+    if name == "senet154":
+        return module.senet154()
+    if kind != name:
+        return module.se_resnext(kind)
+    return module.se_resnet(int(name.removeprefix("se_resnet")))
+
+
+def layers_of(model, kind):
+    return [layer for layer in model.layers if isinstance(layer, kind)]
+
+
+def check_parameters(model):
+    assert networks.learnable(model) == COUNTS[model.name][0]
+
+
+def check_macs(model):
+    assert round(ledger.totals(model)["macs"] / 1e9, 3) == COUNTS[model.name][1]
+
+
+def check_first_convolution(model):
+    """The image is halved at once, by a 7 x 7, or by the first of SENet-154's three 3 x 3."""
+    first = layers_of(model, keras.layers.Conv2D)[0]
+    size = 3 if model.name == "senet154" else 7
+    assert (first.kernel_size, first.strides) == ((size, size), (2, 2))
+    assert model.get_layer("pool1").output.shape[1:3] == (56, 56)
+
+
+def check_bottlenecks(model):
+    """Every block has three convolutions: 1 x 1, 3 x 3, 1 x 1."""
+    for add in layers_of(model, keras.layers.Add):
+        name = add.name.removesuffix("_add")
+        sizes = [model.get_layer(f"{name}_{i}").kernel_size[0] for i in (1, 2, 3)]
+        assert sizes == [1, 3, 1], name
+
+
+def check_gates(model):
+    """A gate: mean of the map, C / 16 units with biases, ReLU, C units with biases, sigmoid."""
+    gates = [one for one in model.layers if one.name.endswith("_se_gate")]
+    assert len(gates) == len(layers_of(model, keras.layers.Add)) > 0
+    for gate in gates:
+        name = gate.name.removesuffix("_gate")
+        parts = ("squeeze", "reduce", "relu", "expand")
+        squeeze, reduce, relu, expand = (model.get_layer(f"{name}_{part}") for part in parts)
+        assert isinstance(squeeze, keras.layers.GlobalAveragePooling2D)
+        assert reduce.units == squeeze.output.shape[-1] // 16 and reduce.use_bias, name
+        assert expand.units == squeeze.output.shape[-1] and expand.use_bias, name
+        assert relu.activation is keras.activations.relu, name
+        assert gate.activation is keras.activations.sigmoid, name
+
+
+def check_place(model):
+    """x + SE(F(x)): what is squeezed is what is scaled, F's last batch norm; x is not gated."""
+    uses = ledger.calls(model)
+    adds = [use for use in uses if isinstance(use.layer, keras.layers.Add)]
+    assert len(adds) == BLOCKS[model.name.removeprefix("se_").split("_")[0].lstrip("resnxt")]
+    for add in adds:
+        x, f = (uses[i] for i in add.inputs)
+        assert x.name == "pool1" or x.name.endswith(("_relu", "_shortcut_bn")), x.name
+        assert f.name.endswith("_se_scale"), f.name
+        u, _ = (uses[i] for i in f.inputs)
+        squeeze = next(use for use in uses if use.name == f.name.replace("_scale", "_squeeze"))
+        assert isinstance(u.layer, keras.layers.BatchNormalization), u.name
+        assert uses[squeeze.inputs[0]] is u, f.name
+
+
+CHECKS = [check_parameters, check_macs, check_first_convolution, check_bottlenecks, check_gates]
+CHECKS += [check_place]
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("name", COUNTS)
+def test_it_is_the_papers_network(module, name):
+    model = build(module, name)
+    assert model.name == name
+    for check in CHECKS:
+        check(model)
+    assert facts.value(f"{name}.parameters") == COUNTS[name][0]
+    assert facts.value(f"{name}.macs") == pytest.approx(COUNTS[name][1] * 1e9, rel=1e-3)
+    assert model.get_layer("average").input.shape == (None, 7, 7, 2048)
+    ends = {layer.name[:5]: layer.output.shape[1:] for layer in layers_of(model, keras.layers.Add)}
+    assert list(ends.values()) == [(56, 56, 256), (28, 28, 512), (14, 14, 1024), (7, 7, 2048)]
+
+
+@pytest.mark.once
+def test_the_cost_is_under_one_per_cent_of_macs_and_a_tenth_of_parameters(module):
+    """Most of it in the last stage; the formula of the paper's section 4, and the biases."""
+    table = ledger.ledger(module.se_resnet())
+    inside = table.index.str.contains("_se_")
+    added, bare = table[inside], table[~inside]
+    assert bare.parameters.sum() == facts.value("resnet50.parameters")
+    assert added.macs.sum() / bare.macs.sum() < 0.01
+    assert added.parameters.sum() / bare.parameters.sum() == pytest.approx(0.10, abs=0.005)
+    last = added[added.index.str.startswith("conv5")].parameters.sum()
+    assert 0.6 < last / added.parameters.sum() < 0.65
+    stages = [(3, 256), (4, 512), (6, 1024), (3, 2048)]
+    weights = sum(2 * n * c**2 // 16 for n, c in stages)
+    biases = sum(n * (c // 16 + c) for n, c in stages)
+    assert added.macs.sum() == weights and added.parameters.sum() == weights + biases
+    without_last = added.parameters.sum() - last
+    assert without_last / bare.parameters.sum() == pytest.approx(0.04, abs=0.005)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(("name", "circulates"), [("se_resnet50", 3.88), ("senet154", 20.77)])
+def test_the_macs_that_circulate_count_batch_norm_twice_a_value(module, name, circulates):
+    model = build(module, name)
+    norms = layers_of(model, keras.layers.BatchNormalization)
+    touched = sum(int(np.prod(norm.output.shape[1:])) for norm in norms)
+    assert round((ledger.totals(model)["macs"] + 2 * touched) / 1e9, 2) == circulates
+
+
+@pytest.mark.once
+def test_senet154_differs_where_the_appendix_says(module):
+    model, maps = module.senet154(), {2: 64, 3: 128, 4: 256, 5: 512}
+    for stage, n in maps.items():
+        first, middle, last = (model.get_layer(f"conv{stage}_1_{i}") for i in (1, 2, 3))
+        assert (first.filters, middle.filters, last.filters) == (2 * n, 4 * n, 4 * n)
+        assert middle.groups == 64 and first.strides == (1, 1)
+        shortcut = model.get_layer(f"conv{stage}_1_shortcut")
+        assert shortcut.kernel_size == ((1, 1) if stage == 2 else (3, 3))
+        assert middle.strides == shortcut.strides == ((1, 1) if stage == 2 else (2, 2))
+    stem = [model.get_layer(f"conv1_{i}") for i in (1, 2, 3)]
+    assert [(one.filters, one.kernel_size[0]) for one in stem] == [(64, 3), (64, 3), (128, 3)]
+    assert model.get_layer("dropout").rate == facts.value("senet154.dropout")
+
+
+PLANTED = {
+    "no biases": (
+        '{"kernel_initializer": "he_normal"}',
+        '{"kernel_initializer": "he_normal", "use_bias": False}',
+        check_parameters,
+    ),
+    "no biases, seen": (
+        '{"kernel_initializer": "he_normal"}',
+        '{"kernel_initializer": "he_normal", "use_bias": False}',
+        check_gates,
+    ),
+    "behind the addition": (
+        '    f = excite(f, f"{name}_se") if excite else f\n'
+        '    x = shortcut(x, f.shape[-1], strides, "B", name)\n'
+        '    y = layers.Add(name=f"{name}_add")([x, f])\n',
+        '    x = shortcut(x, f.shape[-1], strides, "B", name)\n'
+        '    y = layers.Add(name=f"{name}_add")([x, f])\n'
+        '    y = excite(y, f"{name}_se")\n',
+        check_place,
+    ),
+    "on the shortcut": (
+        'name=f"{name}_add")([x, f])\n    return',
+        'name=f"{name}_add")([f, x])\n    return',
+        check_place,
+    ),
+    "squeezed from the wrong tensor": (
+        "    f = residual(x, maps, strides, name)\n    f = excite(f,",
+        "    f = residual(x, maps, strides, name)\n"
+        '    f = layers.Activation("relu")(f)\n    f = excite(f,',
+        check_place,
+    ),
+    "a first convolution of stride 1": (
+        'conv_norm(x, maps, 7, 2, "conv1")',
+        'conv_norm(x, maps, 7, 1, "conv1")',
+        check_first_convolution,
+    ),
+    "a first convolution of 3 x 3": (
+        'conv_norm(x, maps, 7, 2, "conv1")',
+        'conv_norm(x, maps, 3, 2, "conv1")',
+        check_first_convolution,
+    ),
+    "blocks of two convolutions": ("(1, 3, 1), wide)", "(3, 3, 1), wide)", check_bottlenecks),
+    "another ratio": ("name, r=16,", "name, r=8,", check_gates),
+    "maxima": ('pool="average"', 'pool="max"', check_gates),
+    "softmax for gates": ('gate="sigmoid"', 'gate="softmax"', check_gates),
+    "no ReLU in the middle": (
+        'layers.Activation("relu", name=f"{name}_relu")(s)',
+        'layers.Activation("linear", name=f"{name}_relu")(s)',
+        check_gates,
+    ),
+    "stride in the 3 x 3": ("wide=(1, 1, 4), strided=1", "wide=(1, 1, 4), strided=2", check_macs),
+    "no SE in the last stage": ("stages=(2, 3, 4, 5)", "stages=(2, 3, 4)", check_gates),
+}
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("mistake", PLANTED)
+def test_a_planted_mistake_fails_its_check(mistake, planted):
+    right, wrong, check = PLANTED[mistake]
+    with pytest.raises(AssertionError):
+        check(planted(NAME, right, wrong).se_resnet())
+
+
+# What the block computes
+
+
+def outputs(model, images):
+    return keras.ops.convert_to_numpy(model(images, training=False))
+
+
+@pytest.mark.parametrize("pool", ["average", "max"])
+@pytest.mark.parametrize("gate", ["sigmoid", "tanh", "relu"])
+def test_the_block_is_the_papers_equation(module, pool, gate):
+    rng = np.random.default_rng(0)
+    u = rng.normal(size=(2, 5, 4, 32)).astype("float32")
+    x = keras.Input(u.shape[1:])
+    model = keras.Model(x, module.squeeze_excite(x, "se", r=4, pool=pool, gate=gate))
+    W1, b1, W2, b2 = (rng.normal(size=weight.shape) for weight in model.weights)
+    model.set_weights([W1, b1, W2, b2])
+    z = u.mean((1, 2)) if pool == "average" else u.max((1, 2))
+    t = np.maximum(z @ W1 + b1, 0) @ W2 + b2
+    s = {"sigmoid": 1 / (1 + np.exp(-t)), "tanh": np.tanh(t), "relu": np.maximum(t, 0)}[gate]
+    np.testing.assert_allclose(outputs(model, u), s[:, None, None] * u, rtol=1e-4, atol=1e-4)
+
+
+def test_without_gates_it_is_resnet(module):
+    """The same weights give ResNet's outputs; with all gates at 1 SE-ResNet does so, too."""
+    options = {"input_shape": (32, 32, 3), "classes": 10, "width": 0.125, "logits": True}
+    resnet, bare = module.v1.resnet(50, **options), module.se_resnet(50, stages=(), **options)
+    gated, rng = module.se_resnet(50, **options), np.random.default_rng(0)
+    for layer in resnet.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.set_weights([rng.uniform(0.5, 1.5, w.shape) for w in layer.weights])
+        for other in (bare, gated):
+            other.get_layer(layer.name).set_weights(layer.get_weights())
+    images = rng.normal(size=(2, 32, 32, 3)).astype("float32")
+    expected = outputs(resnet, images)
+    np.testing.assert_allclose(outputs(bare, images), expected, rtol=1e-5, atol=1e-4)
+    assert networks.apart([outputs(gated, images)], [expected]) > 0.01
+    for layer in module.gate_layers(gated):
+        expand = gated.get_layer(layer.name.replace("_gate", "_expand"))
+        expand.set_weights([np.zeros(expand.kernel.shape), np.full(expand.units, 30.0)])
+    assert networks.apart([outputs(gated, images)], [expected]) < 1e-5
+
+
+@pytest.mark.parametrize("place", ["before", "beside", "after"])
+def test_another_place_is_another_network(module, place):
+    """Each stands where it says, told by the layer that its product feeds."""
+    model = module.slim_se_resnet(block=module.partial(module.elsewhere, place=place))
+    uses = ledger.calls(model)
+    at = next(i for i, use in enumerate(uses) if use.name == "conv2_2_se_scale")
+    fed = sorted(use.name for use in uses if at in use.inputs)
+    assert fed == {
+        "before": ["conv2_2_1"],
+        "beside": ["conv2_2_add"],
+        "after": ["conv3_1_1_pad" if "conv3_1_1_pad" in [u.name for u in uses] else "conv3_1_1",
+                  "conv3_1_shortcut"],
+    }[place]  # fmt: skip
+    squeezed = next(use for use in uses if use.name == "conv2_2_se_squeeze")
+    given = uses[squeezed.inputs[0]].name
+    assert given == ("conv2_2_relu" if place == "after" else given)
+    assert given.endswith("_relu")
+
+
+def test_gates_are_added_to_any_network(module):
+    """VGG gets them behind each ReLU, Inception behind each module; the rest stays as it was."""
+    small = {"input_shape": (64, 64, 3), "classes": 10}
+    bare = module.vgg.slim_vgg(**small)
+    gated = module.slim_se_vgg(**small)
+    relus = [one.name for one in bare.layers if one.name.startswith("relu") and "_" in one.name]
+    assert [one.name for one in module.gate_layers(gated)] == [f"{r}_se_gate" for r in relus]
+    kept = [one.name for one in gated.layers if "_se_" not in one.name]
+    assert kept == [one.name for one in bare.layers]
+    inception = ilsvrc.chapter("2014_googlenet").slim_googlenet(auxiliary=False, **small)
+    with_gates = module.with_se(inception, r"inception_\d\w")
+    assert len(module.gate_layers(with_gates)) == 9
+    scaled = with_gates.get_layer("inception_3a_se_scale").input[0]
+    assert scaled is with_gates.get_layer("inception_3a").output
+
+
+def test_frozen_gates_do_not_see_the_image(module):
+    rng = np.random.default_rng(0)
+    model = module.slim_se_resnet(input_shape=(32, 32, 3), logits=True)
+    images, labels = rng.normal(size=(6, 32, 32, 3)).astype("float32"), np.zeros(6, int)
+    before, found = model.get_weights(), module.gates(model, images)
+    assert len(found) == 8 and all(((one > 0) & (one < 1)).all() for one in found)
+    scores = module.frozen(model, images, labels, found)
+    assert scores.shape == (10,)
+    for old, new in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+    module.freeze(model, "conv3_1", found[2].mean(0))
+    still = module.gates(model, images)[2]
+    np.testing.assert_allclose(still, np.tile(found[2].mean(0), (6, 1)), atol=1e-5)
+
+
+def test_a_spread_between_classes_is_told_from_chance(module):
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(4), 25)
+    values = rng.normal(0, 0.1, (100, 30)) + labels[:, None]
+    means = module.by_class(values, labels)
+    np.testing.assert_allclose(means, np.arange(4)[:, None] * np.ones(30), atol=0.1)
+    assert module.spread(means) == pytest.approx(np.std(range(4)), abs=0.05)
+    assert module.spread(module.by_class(values, rng.permutation(labels))) < 0.4
+
+
+def test_the_slim_sibling_takes_small_images(module):
+    slim = module.slim_se_resnet(logits=True)
+    assert (slim.input_shape, slim.output_shape) == ((None, 64, 64, 3), (None, 10))
+    assert slim.layers[-1].name == "dense" and slim.count_params() < 1_500_000
+    for check in (check_gates, check_bottlenecks):
+        check(slim)
+
+
+# What the page says of the paper
+
+
+def test_the_papers_numbers_say_what_the_page_says():
+    nets = ("resnet50", "resnet101", "resnet152", "resnext50", "resnext101", "vgg16")
+    nets += ("inception_v2", "inception_resnet_v2")
+    gains = [
+        facts.value(f"senet.{net}_top1_error") - facts.value(f"senet.{net}_se_top1_error")
+        for net in nets
+    ]
+    assert min(gains) > 0.45 and round(max(gains), 1) == 1.8
+    error = {key: facts.value(f"senet.ablation_{key}_top1_error") for key in ("none", "r16")}
+    error |= {r: facts.value(f"senet.ablation_r{r}_top1_error") for r in (2, 4, 8, 16, 32)}
+    assert max(error[r] for r in (2, 4, 8, 16)) - min(error[r] for r in (2, 4, 8, 16)) < 0.05
+    assert facts.value("senet.ablation_relu_top1_error") > error["none"]
+    half = (error["none"] + error["r16"]) / 2
+    for key in ("after", "r32"):
+        assert facts.value(f"senet.ablation_{key}_top1_error") == pytest.approx(half, abs=0.1)
+    alone = sum(
+        error["none"] - facts.value(f"senet.ablation_stage{s}_top1_error") for s in (2, 3, 4)
+    )
+    assert alone == pytest.approx(error["none"] - error["r16"], abs=0.15)
+    slower = facts.value("senet.step_se_resnet50") / facts.value("senet.step_resnet50")
+    assert slower == pytest.approx(1.1, abs=0.01)
+
+
+def test_the_last_steps_of_the_challenge_are_small():
+    error = [facts.value(f"challenge.{year}.top5_error") for year in range(2010, 2018)]
+    assert error == sorted(error, reverse=True)
+    assert [year for year, e in zip(range(2010, 2018), error, strict=True) if e < 5.1] == [
+        2015,
+        2016,
+        2017,
+    ]
+    assert error[-1] / error[-2] == pytest.approx(0.75, abs=0.01)
+    assert error[-1] < facts.value("ilsvrc.mislabelled")
+    assert (-np.diff(error)[-2:] < 1).all() and (-np.diff(error)[:-2] > 2).all()
+
+
+# What it says of published records; each is skipped until it has been trained
+
+
+def published(*names):
+    found = [records.read(paths.record(NAME, name)) for name in names]
+    if not all(found):
+        pytest.skip(f"not yet published: {', '.join(names)}")
+    return found if len(found) > 1 else found[0]
+
+
+def test_the_pictures_of_the_gates_have_what_they_show():
+    arrays = published("se_resnet").arrays
+    blocks = len(arrays["gates/blocks"])
+    assert arrays["gates/classes"].shape == arrays["gates/shuffled"].shape == (blocks, 10, 50)
+    assert arrays["gates/frozen"].shape == (blocks + 2,)
+    assert (arrays["gates/between"] <= arrays["gates/images"]).all()
+
+
+def test_the_long_pair_is_flat():
+    for record in published("se-long", "resnet-long"):
+        curve = record.by_epoch("val_accuracy").mean(0)
+        assert abs(curve[-1] - curve[-4]) < 0.01
+
+
+def test_every_claim_has_a_verdict_when_its_runs_are_there(module):
+    evidence = {run.name: records.read(paths.record(NAME, run.name)) for run in module.runs}
+    table = page.verdicts(evidence, module.tested)
+    there = [c for c in module.tested if evidence[c.one] and evidence[c.other]]
+    assert len(table) == len(there)
