@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from IPython.display import HTML, Markdown, display
 
-from ilsvrc import backend, data, facts, profiles, publishing, records, vis
+from ilsvrc import backend, data, facts, ledger, profiles, publishing, records, vis
 from ilsvrc.lab import Lab, duration
 from ilsvrc.vis import style
 
@@ -99,8 +99,10 @@ def _epochs(count: int) -> str:
 # The published run
 
 
-def published(record: records.Record) -> Markdown:
+def published(record: records.Record | None) -> Markdown:
     """Return the sentence that leads a page: which network, on what, how long, how good."""
+    if record is None:
+        return Markdown("**The published run** has no record as yet.")
     f = record.facts
     squashed = ", squashed" if f["data"]["squashed"] and "squash" not in f["data"]["title"] else ""
     seeds = "" if f["top1"]["seeds"] == 1 else f" (mean of {f['top1']['seeds']} seeds)"
@@ -124,11 +126,11 @@ def which(lab: Lab, claims: str | None = None):
         claims: A run that stands for those that test the claims; None: the chapter has none.
     """
     record, plan = lab.published(lab.headline), lab.plan(lab.headline)
-    dataset = lab.dataset(plan)
+    dataset, papers = lab.dataset(plan), plan.run.build()
     paper = {
         "which": "the paper's",
-        "network": plan.run.build().name,
-        "parameters": record["network"]["paper_parameters"],
+        "network": papers.name,
+        "parameters": ledger.totals(papers)["parameters"],
         "images": "ImageNet",
         "px": plan.run.size,
     }
@@ -142,7 +144,7 @@ def which(lab: Lab, claims: str | None = None):
         "seeds": len(plan.seeds),
         "where": f"here, {backend.name()}",
     }
-    rows = [paper, _row("the published run", record)]
+    rows = [paper, *([_row("the published run", record)] if record else [])]
     if claims and lab.published(claims):
         rows.append(_row("the claims' runs", lab.published(claims)))
     table = pd.DataFrame([*rows, own], dtype=object).where(lambda t: t.notna(), "")
@@ -256,9 +258,11 @@ def ten_views(lab: Lab, trained) -> None:
         trained: The `training.Trained` of the page's own run.
     """
     one, ten = trained.history["val_accuracy"][-1], lab.test(trained, "ten")
-    views = lab.published(lab.headline)["views"]
+    record = lab.published(lab.headline)
     print(f"this page's run: one view {one:.1%}, ten {ten:.1%}")
-    print(f"the published run: one view {views['1']:.1%}, ten {views['10']:.1%}")
+    if record:
+        views = record["views"]
+        print(f"the published run: one view {views['1']:.1%}, ten {views['10']:.1%}")
 
 
 def photograph(lab: Lab, trained, file: str | Path | None = None, best: int = 3) -> None:
@@ -279,7 +283,7 @@ def photograph(lab: Lab, trained, file: str | Path | None = None, best: int = 3)
     odds = keras.ops.convert_to_numpy(keras.ops.softmax(logits))[0].astype(float)
     record = lab.published(lab.headline)
     told = {"this page's network": (odds, trained.dataset.class_names)}
-    if file is None:
+    if file is None and record:
         names = record["data"]["class_names"]
         told["the published network"] = record.arrays["probe/probabilities"].astype(float), names
     elif trained.dataset.standin:
@@ -334,10 +338,10 @@ def mistakes(lab: Lab, trained) -> None:
         lab: The page's lab.
         trained: The `training.Trained` of the page's own run.
     """
-    dataset = trained.dataset
-    if dataset.standin:
+    dataset, record = trained.dataset, lab.published(lab.headline)
+    if dataset.standin and record:
         _figure(
-            temple(lab.published(lab.headline)),
+            temple(record),
             "What the published run makes of a photograph of none of its classes.",
             "The temple, and beside it bars: the published network's probability for each class.",
         )
