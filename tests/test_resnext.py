@@ -180,7 +180,11 @@ PLANTED = {  # what is right, what is wrong, for which network, and which check 
         'f = layers.Activation("relu", name=f"{name}_relu3")(f)',
         *("26_8x14d", check_additions),
     ),
-    "no shortcut": ("    if option:\n        x = ", "    if False:\n        x = ", "26_8x14d", check_additions),
+    "no shortcut": (
+        "    if option:\n        x = ",
+        "    if False:\n        x = ",
+        *("26_8x14d", check_additions),
+    ),
     "padding on one side": (
         "x = layers.ZeroPadding2D(size // 2,",
         "x = layers.ZeroPadding2D(((0, 2), (0, 2)),",
@@ -213,7 +217,7 @@ def test_a_planted_mistake_fails_its_check(mistake, planted):
 
 @pytest.mark.once
 def test_a_rule_for_the_output_that_holds_at_32x4d_alone_makes_34_million_90(module):
-    """ResNeXt-29, 8x64d: Keras-ResNeXt, issue 6, counts 89,599,808 that learn."""
+    """ResNeXt-29, 8x64d: Keras-ResNeXt, issue 6, has 89,599,808 that learn, no bias at the end."""
 
     def resnext29(outside):
         image = keras.Input((32, 32, 3))
@@ -226,7 +230,7 @@ def test_a_rule_for_the_output_that_holds_at_32x4d_alone_makes_34_million_90(mod
         return networks.learnable(keras.Model(image, x))
 
     assert resnext29((256, 512, 1024)) == 34_426_698
-    assert resnext29((1024, 2048, 4096)) / 1e6 == pytest.approx(89.6, abs=0.1)
+    assert resnext29((1024, 2048, 4096)) == 89_599_808 + 10
 
 
 # One function
@@ -370,12 +374,11 @@ def test_what_paths_add_adds_up_and_silencing_leaves_the_network_as_it_was(modul
     name = "conv5_2"
     added = module.at_work(model, x, name)
     assert added.shape == (6, 8, 2, 2)
-    norm, last = model.get_layer(f"{name}_3_bn"), model.get_layer(f"{name}_3")
-    tapped = keras.Model(model.input, [last.output, norm.output])
-    raw, whole = map(ops.convert_to_numpy, tapped(x, training=False))
+    tapped = keras.Model(model.input, model.get_layer(f"{name}_3_bn").output)
+    whole = ops.convert_to_numpy(tapped(x, training=False))
     path = module.paths(model, name)[5]
     module.silence(model, name, path)
-    _, without = map(ops.convert_to_numpy, tapped(x, training=False))
+    without = ops.convert_to_numpy(tapped(x, training=False))
     model.set_weights(kept)
     np.testing.assert_allclose(
         np.linalg.norm(whole - without, axis=-1), added[:, 5], rtol=1e-2, atol=1e-3
