@@ -93,3 +93,31 @@ def test_refuses_channels_that_do_not_divide():
         layers.GroupedConv2D(6, 3, groups=4)
     with pytest.raises(ValueError, match="evenly divisible"):
         layers.GroupedConv2D(6, 3, groups=2).build((None, 9, 9, 3))
+
+
+@pytest.mark.parametrize("case", [*ARGUMENTS, "single maps", "bundles", "wide groups"])
+def test_bundles_of_groups_are_one_convolution_too(case):
+    many = {
+        "single maps": {"filters": 64, "groups": 64},  # two bundles of 32
+        "bundles": {"filters": 96, "groups": 32},
+        "wide groups": {"filters": 16, "groups": 1},
+    }
+    arguments = ARGUMENTS.get(case) or {"kernel_size": 3, "padding": "same", **many[case]}
+    channels = 8 if case in ARGUMENTS else 64
+    ours, theirs = layers.BundledConv2D(**arguments), keras.layers.Conv2D(**arguments)
+    rng = np.random.default_rng(1)
+    for layer in ours, theirs:
+        layer.build((None, 9, 9, channels))
+    weights = [rng.normal(size=w.shape).astype("float32") for w in theirs.get_weights()]
+    x = rng.normal(size=(2, 9, 9, channels)).astype("float32")
+    for layer in ours, theirs:
+        layer.set_weights(weights)
+    a, b = (keras.ops.convert_to_numpy(layer(x)) for layer in (ours, theirs))
+    assert close(a, b)
+    steps = [
+        backend.value_and_grad(
+            lambda k, n=n: keras.ops.sum(keras.ops.square(n.convolution_op(x, k)))
+        )
+        for n in (ours, theirs)
+    ]
+    assert close(*(keras.ops.convert_to_numpy(step(weights[0])[1]) for step in steps))
