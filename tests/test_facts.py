@@ -4,6 +4,7 @@ import re
 
 import pandas as pd
 import pytest
+from networks import NETWORKS
 
 from ilsvrc import facts
 from ilsvrc.paths import ROOT
@@ -129,7 +130,8 @@ def card_numbers(page: str) -> list[str]:
 @pytest.mark.parametrize("path", sorted((ROOT / "chapters").glob("2*.md")), ids=lambda p: p.stem)
 def test_the_card_of_a_chapter_agrees_with_the_table(path):
     numbers = card_numbers(path.read_text(encoding="utf-8"))
-    assert len(numbers) >= 4, "a card gives errors, parameters and MACs"
+    enough = 4 if path.stem in NETWORKS else 2
+    assert len(numbers) >= enough, "a card gives errors, parameters and MACs"
     network = path.stem.partition("_")[2].partition("_")[0]
     own = [name for name in facts.names() if name.startswith(network)]
     known = [facts.value(name) / unit for name in own for unit in (1, 1e9)]
