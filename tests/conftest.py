@@ -9,6 +9,7 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 import gc
 import shutil
+import subprocess
 import threading
 import time
 from functools import partial
@@ -46,6 +47,34 @@ def freed():
     yield
     if time.monotonic() - began > 0.1:
         gc.collect()
+
+
+@pytest.fixture
+def tiny_course(tmp_path, monkeypatch):
+    """Put one small chapter and an empty checkout in place of the course; return its folder."""
+    from ilsvrc import chapters, paths
+    from networks import TINY
+
+    (tmp_path / "chapters").mkdir()
+    (tmp_path / "chapters" / "2099_tiny.md").write_text(TINY)
+    monkeypatch.setattr(paths, "CHAPTERS", tmp_path / "chapters")
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
+    monkeypatch.setattr(paths, "RESULTS", tmp_path / "results")
+    chapters.chapter.cache_clear()
+    yield tmp_path
+    chapters.chapter.cache_clear()
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """Return the folder of a real disk of half a megabyte, or skip where none can be mounted."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(folder)]
+    if not shutil.which("mount") or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("no small disk can be mounted: that takes Linux and its administrator")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 @pytest.fixture

@@ -10,6 +10,60 @@ from ilsvrc import chapters, facts, ledger
 PAGES = [name for name in chapters.names() if name[0].isdigit()]  # of a year
 NETWORKS = [name for name in PAGES if "\nruns = " in chapters.code(chapters.path(name))]  # train
 
+# A chapter of three short runs; the second fails unless MENDED is set.
+TINY = """\
+---
+kernelspec:
+  name: python3
+  display_name: Python 3
+---
+
+```{code-cell} ipython3
+:tags: [model]
+
+import builtins
+import os
+from functools import partial
+
+import keras
+
+from ilsvrc import augment
+from ilsvrc.profiles import Run
+
+
+def tiny(input_shape=(32, 32, 3), classes=10, logits=False):
+    image = keras.Input(input_shape)
+    x = keras.layers.Conv2D(4, 3, 4, name="conv1")(image)
+    x = keras.layers.Flatten()(x)
+    x = keras.layers.Dense(classes)(keras.layers.Dropout(0.5)(x))
+    return keras.Model(image, x if logits else keras.layers.Softmax()(x))
+
+
+def fit(model, data, epochs, callbacks, most=1000, wrong=None):
+    if wrong and not os.environ.get("MENDED"):
+        raise getattr(builtins, wrong)("a mistake")
+    if data.train.batch > most:
+        raise RuntimeError("RESOURCE_EXHAUSTED: out of memory")
+    seen = [augment.RandomCrop(32), augment.Normalise(data.mean, 58)]
+    net = augment.before(model, *seen, input_size=data.size)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    net.compile(keras.optimizers.Adam(1e-3), loss, metrics=["accuracy"])
+    return net.fit(
+        data.train, validation_data=data.val, epochs=epochs, callbacks=callbacks, verbose=0
+    )
+```
+
+```{code-cell} ipython3
+:tags: [runs]
+
+runs = [
+    Run("one", tiny, fit, size=32, claim="a"),
+    Run("two", tiny, partial(fit, wrong="ValueError"), size=32, claim="a"),
+    Run("three", tiny, partial(fit, most=8), size=32, claim="a"),
+]
+```
+"""
+
 
 def learnable(model):
     """Return how many numbers learn; the statistics of batch norm do not."""

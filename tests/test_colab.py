@@ -134,3 +134,28 @@ def test_the_first_cell_takes_the_framework_that_is_there(hidden, backend):
     kept = {name: value for name, value in os.environ.items() if name != "KERAS_BACKEND"}
     done = subprocess.run([sys.executable, "-c", code], env=kept, capture_output=True, text=True)
     assert done.stdout.strip() == str(backend), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"PATH": "/nowhere"}, "There is no git here: install it"),
+        ({"ILSVRC_REPOSITORY": "/nowhere/course"}, "could not be fetched from /nowhere/course"),
+        (
+            {"ILSVRC_REPOSITORY": "http://127.0.0.1:1/course"},
+            "could not be fetched from http://127",
+        ),
+    ],
+)
+def test_where_the_course_cannot_be_fetched_it_is_said_why(tmp_path, settings, said):
+    code = (
+        "import importlib.util as u\nreal = u.find_spec\n"
+        "u.find_spec = lambda name: None if name == 'ilsvrc' else real(name)\n"
+        f"{notebooks.FIRST_CELL}"
+    )
+    call = [sys.executable, "-c", code]
+    done = subprocess.run(
+        call, cwd=tmp_path, env=os.environ | settings, capture_output=True, text=True
+    )
+    assert done.returncode == 1 and said in done.stderr, done.stderr
+    assert "Traceback" not in done.stderr and list(tmp_path.iterdir()) == []

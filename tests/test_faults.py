@@ -3,16 +3,18 @@
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 import warnings
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from ilsvrc import Lab, chapter, data, files, paths, training
+from ilsvrc import Lab, chapter, data, files, notebooks, paths, queue, records, training
 from ilsvrc.data import arrays, folders
 
 pytestmark = pytest.mark.once
@@ -25,6 +27,9 @@ DAMAGE = {
     "gone": lambda file: file.unlink(),
     "zeros of its length": lambda file: file.write_bytes(bytes(file.stat().st_size)),
 }
+
+
+HEADER = "---\nkernelspec: {name: python3, display_name: Python 3, language: python}\n---\n"
 
 
 def flipped(content):
@@ -73,7 +78,91 @@ def test_damaged_arrays_are_made_again(folder, name, how):
     DAMAGE[how](kept() / name)
     dataset = load(folder)
     np.testing.assert_array_equal(dataset.x_train, expected)
-    assert dataset.y_val.tolist() == [0, 1] and files.sound(kept())
+    assert dataset.y_val.tolist() == [0, 1] and files.sound(kept(), arrays.NEEDED)
+
+
+def test_sums_of_a_part_are_none(folder):
+    expected = np.array(load(folder).x_val)
+    sums = json.loads((kept() / files.SUMS).read_text())
+    sums.pop("x_val.npy")
+    (kept() / files.SUMS).write_text(json.dumps(sums))
+    DAMAGE["a bit flipped"](kept() / "x_val.npy")
+    np.testing.assert_array_equal(load(folder).x_val, expected)
+
+
+@pytest.mark.parametrize("kind", ["a folder", "a link"])
+def test_a_lock_that_is_no_file_is_named(folder, kind):
+    load(folder)
+    (kept() / files.SUMS).unlink()
+    lock = Path(f"{kept()}.lock")
+    lock.unlink(missing_ok=True)
+    lock.mkdir() if kind == "a folder" else lock.symlink_to("/nowhere/lock")
+    with pytest.raises(OSError, match=r"\.lock is .*, where a file is to be written: move it away"):
+        load(folder)
+
+
+@pytest.mark.parametrize("kind", ["file", "link"])
+def test_what_lies_where_arrays_are_kept_and_is_no_folder_is_replaced(folder, kind):
+    expected = np.array(load(folder).x_train)
+    place = kept()
+    for name in (place, Path(f"{place}.partial")):
+        files.clear(name)
+        name.write_text("") if kind == "file" else name.symlink_to("/nowhere")
+    np.testing.assert_array_equal(load(folder).x_train, expected)
+
+
+def test_a_disk_that_is_full_while_images_are_decoded_is_named(folder, small_disk, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(small_disk))
+    with pytest.raises(OSError, match=rf"need 1 MiB in {small_disk}.*XDG_CACHE_HOME"):
+        load(folder, size=220)
+    monkeypatch.setattr(
+        arrays.shutil, "disk_usage", lambda _: arrays.shutil._ntuple_diskusage(*[1e9] * 3)
+    )
+    with pytest.raises(OSError, match=rf"kept in {small_disk}.*the disk is full .*XDG_CACHE_HOME"):
+        load(folder, size=220)
+    assert [p.suffix for p in (paths.cache() / "arrays").iterdir()] == [".lock"]
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("cache", "XDG_CACHE_HOME is 'cache', no path from the root"),
+        ("~nobody-of-this-name/c", "no such home"),
+    ],
+)
+def test_a_cache_that_would_be_elsewhere_each_time_is_refused(monkeypatch, place, said):
+    monkeypatch.setenv("XDG_CACHE_HOME", place)
+    with pytest.raises(FileNotFoundError, match=said):
+        data.find("imagenette")
+
+
+def test_a_cache_below_the_home_is_found(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", "~/own")
+    assert paths.cache() == tmp_path / "own" / "ilsvrc"
+
+
+# What is written whole
+
+
+@pytest.mark.parametrize("written", ["records", "archives", "notebooks"])
+def test_a_full_disk_is_named_wherever_something_is_written(small_disk, written, monkeypatch):
+    noise = np.random.default_rng(0).integers(0, 255, 2**20, "uint8")
+    record = records.Record({"chapter": "c", "run": "r"}, {"noise": noise})
+    if written == "records":
+        write = partial(records.write, record, small_disk)
+    elif written == "archives":
+        made = [records.write(record, small_disk.parent)]
+        write = partial(queue.pack, made, small_disk.parent, small_disk)
+    else:
+        page = small_disk.parent / "page.md"
+        page.write_text(f"{HEADER}\n```{{code-cell}}\nprint('long ' * 2 ** 18)\n```\n")
+        monkeypatch.setattr(paths, "CHAPTERS", small_disk.parent)
+        write = partial(notebooks.execute, "page", output=small_disk / "page.ipynb")
+    with pytest.raises(OSError, match=rf"written in {small_disk}.*the disk is full.*Make room"):
+        write()
+    left = {path.name for path in small_disk.rglob("*") if path.is_file()}
+    assert left <= {"page.ipynb"}  # of a notebook what ran until then
 
 
 def test_bad_files_take_no_more_room_than_was_checked(folder, monkeypatch):
@@ -150,7 +239,7 @@ def test_a_damaged_training_heals(finished, how, tmp_path, monkeypatch, capsys):
     elif how == "a part left behind":
         (run_folder() / "part-1").mkdir()
     else:
-        DAMAGE[how](epoch / "net.weights.h5")
+        DAMAGE[how](epoch / "net.npz")
     np.testing.assert_allclose(trained(), expected, rtol=1e-4)
     assert ("damaged" in capsys.readouterr().err) == (how != "a part left behind")
     assert [p.name for p in run_folder().glob("epoch-*")] == ["epoch-0002"]
@@ -179,11 +268,64 @@ def test_a_closed_cache_is_said_before_the_training(tmp_path, monkeypatch):
     assert began == []
 
 
-def test_a_full_disk_ends_a_training_in_a_sentence(tmp_path):
-    with (
-        pytest.raises(OSError, match=r"The training is kept in .*and the disk is full"),
-        files.room(Path(tmp_path), "The training is kept"),
-    ):
-        raise OSError(errno.ENOSPC, "No space left on device")
+def test_an_error_of_another_kind_is_no_full_disk(tmp_path):
     with pytest.raises(OSError, match="another"), files.room(Path(tmp_path), "It is kept"):
         raise OSError(errno.EIO, "another")
+
+
+# Epochs of a tiny network
+
+
+def tiny():
+    return Lab("2099_tiny", "smoke", epochs=2).train("one")
+
+
+def epochs():
+    (run,) = (paths.cache() / "runs" / "2099_tiny" / "one").iterdir()
+    return run
+
+
+def summed(folder):
+    """Give a kept folder, after a change, the sums that fit it."""
+    (folder / files.SUMS).unlink()
+    files.keep(folder.rename(folder.with_name("part-changed")), folder)
+
+
+def test_later_epochs_that_are_none_are_passed_over(tiny_course, capsys):
+    before, good = tiny(), epochs() / "epoch-0002"
+    (epochs() / "epoch-0009").symlink_to("/nowhere")
+    (epochs() / "epoch-0008").write_text("no folder")
+    for name in ("epoch-0007", "epoch-0006"):
+        shutil.copytree(good, epochs() / name)
+    with np.load(good / "net.npz") as net:
+        np.savez(epochs() / "epoch-0007" / "net.npz", **{n: net[n] * np.nan for n in net.files})
+    summed(epochs() / "epoch-0007")
+    (epochs() / "epoch-0006" / "net.npz").unlink()
+    summed(epochs() / "epoch-0006")
+    after = tiny()
+    np.testing.assert_array_equal(after.probabilities, before.probabilities)
+    assert after.history == before.history
+    assert capsys.readouterr().err.count("is damaged: it is deleted") == 4
+    assert [p.name for p in epochs().glob("epoch-*")] == ["epoch-0002"]
+
+
+def test_what_was_kept_in_keras_own_format_is_gone_on_with(tiny_course):
+    before, epoch = tiny(), epochs() / "epoch-0002"
+    (epoch / "net.npz").unlink()
+    before.net.save_weights(epoch / "net.weights.h5")
+    summed(epoch)
+    after = tiny()
+    np.testing.assert_array_equal(after.probabilities, before.probabilities)
+    assert after.history == before.history and (epoch / "net.weights.h5").exists()
+
+
+def test_a_training_that_fills_the_disk_ends_in_a_sentence_and_leaves_no_part(
+    tiny_course, small_disk, monkeypatch
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(small_disk))
+    (small_disk / "other").write_bytes(bytes(480 * 1024))
+    with pytest.raises(OSError, match=rf"The training is kept in {small_disk}.*disk is full"):
+        tiny()
+    assert [path.name for path in epochs().iterdir()] == ["lock"]
+    (small_disk / "other").unlink()
+    assert len(tiny().history["loss"]) == 2

@@ -10,72 +10,12 @@ import pytest
 from click.testing import CliRunner
 
 from ilsvrc import Lab, backend, chapters, cli, data, paths, probe, publishing, queue, records
-
-TINY = """\
----
-kernelspec:
-  name: python3
-  display_name: Python 3
----
-
-```{code-cell} ipython3
-:tags: [model]
-
-import builtins
-import os
-from functools import partial
-
-import keras
-
-from ilsvrc import augment
-from ilsvrc.profiles import Run
-
-
-def tiny(input_shape=(32, 32, 3), classes=10, logits=False):
-    image = keras.Input(input_shape)
-    x = keras.layers.Conv2D(4, 3, 4, name="conv1")(image)
-    x = keras.layers.Flatten()(x)
-    x = keras.layers.Dense(classes)(keras.layers.Dropout(0.5)(x))
-    return keras.Model(image, x if logits else keras.layers.Softmax()(x))
-
-
-def fit(model, data, epochs, callbacks, most=1000, wrong=None):
-    if wrong and not os.environ.get("MENDED"):
-        raise getattr(builtins, wrong)("a mistake")
-    if data.train.batch > most:
-        raise RuntimeError("RESOURCE_EXHAUSTED: out of memory")
-    seen = [augment.RandomCrop(32), augment.Normalise(data.mean, 58)]
-    net = augment.before(model, *seen, input_size=data.size)
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    net.compile(keras.optimizers.Adam(1e-3), loss, metrics=["accuracy"])
-    return net.fit(
-        data.train, validation_data=data.val, epochs=epochs, callbacks=callbacks, verbose=0
-    )
-```
-
-```{code-cell} ipython3
-:tags: [runs]
-
-runs = [
-    Run("one", tiny, fit, size=32, claim="a"),
-    Run("two", tiny, partial(fit, wrong="ValueError"), size=32, claim="a"),
-    Run("three", tiny, partial(fit, most=8), size=32, claim="a"),
-]
-```
-"""
+from networks import TINY
 
 
 @pytest.fixture
-def course(tmp_path, monkeypatch):
-    """Put one small chapter and an empty checkout in place of the course; return its folder."""
-    (tmp_path / "chapters").mkdir()
-    (tmp_path / "chapters" / "2099_tiny.md").write_text(TINY)
-    monkeypatch.setattr(paths, "CHAPTERS", tmp_path / "chapters")
-    monkeypatch.setattr(paths, "ROOT", tmp_path)
-    monkeypatch.setattr(paths, "RESULTS", tmp_path / "results")
-    chapters.chapter.cache_clear()
-    yield tmp_path
-    chapters.chapter.cache_clear()
+def course(tiny_course):
+    return tiny_course
 
 
 def test_the_queue_holds_every_run_and_begins_with_the_story():
@@ -123,6 +63,13 @@ def test_a_failed_run_does_not_stop_the_rest_and_what_is_done_is_not_done_again(
     assert queue.run_all("smoke", None, said.append) == []
     assert said[0] == "2 of 3 runs have a record, 1 are left."
     assert (shelf / "2099_tiny" / "two.json").exists()
+    path = shelf / "2099_tiny" / "one.json"
+    whole = records.read(path)
+    for batch in (0, 10**9, 31.5):  # no reader's, so it is made again
+        recipe = whole["recipe"] | {"batch": batch}
+        records.write(records.Record(whole.facts | {"recipe": recipe}, whole.arrays), shelf)
+        assert not queue.recorded(queue.Job("2099_tiny", "one", 1), "smoke")
+    records.write(whole, shelf)
     more = [job._replace(seeds=2) for job in queue.jobs("smoke")]
     assert not any(queue.recorded(job, "smoke") for job in more)
     assert all(queue.recorded(job, "smoke") for job in queue.jobs("smoke"))

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ilsvrc import records
+from ilsvrc import files, records
 
 pytestmark = pytest.mark.once
 
@@ -14,8 +14,12 @@ FACTS = {
     "run": "small",
     "headline": True,
     "network": {"name": "small", "parameters": 10, "macs": 100},
-    "data": {"title": "Imagenette, squashed", "size": 64, "squashed": True},
-    "recipe": {"epochs": 3},
+    "data": {
+        **{"title": "Imagenette, squashed", "size": 64, "squashed": True, "standin": False},
+        **{"class_names": ["a", "b"], "digest": "0"},
+    },
+    "recipe": {"epochs": 3, "batch": 32, "key": "0", "profile": "laptop"},
+    "views": {"1": 0.5},
     "backend": {"name": "jax"},
     "device": {"name": "a processor"},
     "top1": {"mean": 0.5, "spread": None, "seeds": 1},
@@ -212,6 +216,13 @@ SPOILED = {
     "a formula in a device": lambda path: spoiled(path, device__name="$\\href{x}{y}$"),
     "accuracy of no number": lambda path: spoiled(path, top1__mean=float("nan")),
     "accuracy in percent": lambda path: spoiled(path, top1__mean=75.4),
+    "no test views": lambda path: spoiled(path, views=None),
+    "test views in words": lambda path: spoiled(path, views={"1": 0.5, "10": "high"}),
+    "no classes": lambda path: spoiled(path, data__class_names=None),
+    "classes by number": lambda path: spoiled(path, data__class_names=[1, 2]),
+    "no word on squashed": lambda path: spoiled(path, data__squashed=None),
+    "no key": lambda path: spoiled(path, recipe__key=None),
+    "a batch in words": lambda path: spoiled(path, recipe__batch="32"),
     "parameters below none": lambda path: spoiled(path, network__parameters=-1),
     "time without end": lambda path: spoiled(path, cost__seconds=float("inf")),
     "another run's": lambda path: spoiled(path, run="large"),
@@ -251,10 +262,10 @@ def test_a_hidden_file_is_no_record(record, tmp_path):
 
 
 def test_a_record_is_on_the_disk_before_it_has_its_name(record, tmp_path, monkeypatch):
-    done, fsync, replace = [], records.os.fsync, records.os.replace
-    monkeypatch.setattr(records.os, "fsync", lambda file: (done.append("disk"), fsync(file)))
+    done, fsync, replace = [], files.os.fsync, files.os.replace
+    monkeypatch.setattr(files.os, "fsync", lambda file: (done.append("disk"), fsync(file)))
     monkeypatch.setattr(
-        records.os, "replace", lambda one, other: (done.append("name"), replace(one, other))
+        files.os, "replace", lambda one, other: (done.append("name"), replace(one, other))
     )
     records.write(record, tmp_path)
     assert done == ["disk", "name"] * 2

@@ -71,9 +71,9 @@ def _memory(lines, wrong) -> None:
 
 
 def _cache(lines, wrong) -> None:
-    cache = paths.cache()
-    lines.append(("cache", str(cache)))
     try:
+        cache = paths.cache()
+        lines.append(("cache", str(cache)))
         files.writable(cache)
         free = shutil.disk_usage(cache).free
         lines.append(("disk", f"{free / 2**30:.0f} GiB free for the cache"))
@@ -99,3 +99,5 @@ def _data(lines, wrong) -> None:
             wrong.append(f"{row['where']} is not whole: take it away and unpack the archive again")
     if not any(row["name"].startswith("imagenette") for row in rows):
         lines.append(("images", "no Imagenette: ilsvrc data fetch imagenette2-160 (99 MB)"))
+        if paths.data_folder():
+            wrong.append("ILSVRC_DATA names a folder without Imagenette: set it anew, or unset it")

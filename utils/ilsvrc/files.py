@@ -6,12 +6,16 @@ import json
 import os
 import shutil
 import sys
+import tempfile
 import zlib
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from . import paths
+
 BLOCK = 1 << 24  # bytes
+FULL = (errno.ENOSPC, errno.EDQUOT)  # what a full disk, or one's share of it, is called
 SUMS = "sums.json"  # of a kept folder: each file's size and checksum
 
 
@@ -41,11 +45,16 @@ def onto_disk(folder: Path) -> None:
             _sync(Path(place) / name)
 
 
-def sound(folder: Path) -> bool:
-    """Return whether a folder that `keep` named still holds what it held then."""
+def sound(folder: Path, needed) -> bool:
+    """Return whether a folder that `keep` named still holds what it held then.
+
+    Args:
+        folder: Whether it is there or not.
+        needed: Names of files that it must hold.
+    """
     try:
         sums = json.loads((folder / SUMS).read_text())
-        return bool(sums) and all(
+        return set(needed) <= set(sums) and all(
             (folder / name).stat().st_size == size and checksum(folder / name) == found
             for name, (size, found) in sums.items()
         )
@@ -75,6 +84,50 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
+def write_whole(path: Path, write) -> None:
+    """Write a file whole or not at all: under another name, onto the disk, then under its own.
+
+    Args:
+        path: Its folder is made if it is not there.
+        write: A function of the file, opened for bytes.
+    """
+    with room(path.parent, f"{path.name} is written"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, part = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=path.suffix)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(part, 0o644)
+            os.replace(part, path)
+        except BaseException:
+            os.unlink(part)
+            raise
+
+
+def clear(path: Path) -> None:
+    """Take away what lies at a name of the course's own: a folder, a file, a link (it alone)."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+        return
+    with contextlib.suppress(OSError):
+        path.unlink()
+
+
+def own(path: Path) -> None:
+    """Refuse a link or a folder where a file of the course's own is to be written.
+
+    Raises:
+        OSError: There is one; the message names it.
+    """
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        kind = "a link" if path.is_symlink() else "no file"
+        raise OSError(
+            f"{path} is {kind}, where a file is to be written: move it away and try again."
+        )
+
+
 @contextlib.contextmanager
 def alone(lock: Path, doing: str):
     """Hold a lock while something is done; say so where another process has it, and wait.
@@ -84,6 +137,7 @@ def alone(lock: Path, doing: str):
         doing: What the other process does, such as "trains this run".
     """
     lock.parent.mkdir(parents=True, exist_ok=True)
+    own(lock)
     held = FileLock(lock)
     try:
         held.acquire(timeout=0.5)
@@ -107,12 +161,15 @@ def room(folder: Path, doing: str):
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in FULL:
             raise
-        free = shutil.disk_usage(folder if folder.exists() else folder.parent).free
+        there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+        free = shutil.disk_usage(there).free
+        cached = folder.absolute().is_relative_to(paths.cache())
+        other = "set XDG_CACHE_HOME to a folder" if cached else "take a folder"
         raise OSError(
-            f"{doing} in {folder}, and the disk is full ({free / 2**20:,.0f} MiB free). Make room, "
-            "or set XDG_CACHE_HOME to a folder on a larger disk; what was finished is kept."
+            f"{doing} in {folder}, and the disk is full ({free / 2**20:,.1f} MiB free). Make room, "
+            f"or {other} on a larger disk; what was finished is kept."
         ) from error
 
 
@@ -128,7 +185,7 @@ def writable(folder: Path) -> None:
         probe.write_bytes(b"x")
         probe.unlink()
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in FULL:
             reason = "its disk is full"
         else:
             reason = (error.strerror or str(error)).lower()

@@ -16,7 +16,7 @@ import jupytext
 import nbformat
 import yaml
 
-from ilsvrc import chapters, myst, paths, profiles
+from ilsvrc import chapters, files, myst, paths, profiles
 from ilsvrc.hints import did_you_mean
 
 REPOSITORY = yaml.safe_load(paths.SETTINGS.read_bytes())["repository"]["url"]
@@ -25,6 +25,7 @@ FIRST_CELL = f'''\
 # On Colab or a JupyterHub: fetch the course. Where it is installed, this cell does nothing.
 import importlib.util
 import os
+import shutil
 import site
 import subprocess
 import sys
@@ -38,8 +39,13 @@ if importlib.util.find_spec("ilsvrc") is None:
     script = "utils/ilsvrc/install.py"
     around = [place for place in ("..", ".") if os.path.isfile(f"{{place}}/{{script}}")]
     course = around[0] if around else "imagenet-winners"
-    if not os.path.isdir(course):
-        subprocess.run(["git", "clone", "-q", "--depth", "1", source, course], check=True)
+    if not os.path.isfile(f"{{course}}/{{script}}"):
+        if not shutil.which("git"):
+            raise SystemExit("There is no git here: install it, or ask whoever runs this server.")
+        os.environ.setdefault("GIT_TERMINAL_PROMPT", "0")  # a wrong address asks for no password
+        clone = ["git", "clone", "-q", "--depth", "1", source, course]
+        if subprocess.run(clone).returncode:
+            raise SystemExit(f"The course could not be fetched from {{source}}: see above why.")
     if subprocess.run([sys.executable, f"{{course}}/{{script}}"]).returncode:
         raise SystemExit("The course is not installed; what stands above says what to do.")
     site.addsitedir(site.getusersitepackages())  # it may be there since a minute ago
@@ -142,8 +148,9 @@ def execute(
             )
     profiles.check(**given)
     target = Path(output) if output else paths.cache() / "notebooks" / f"{chapter}.ipynb"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    return _papermill(notebook, target, given)
+    with files.room(target.parent, "The executed notebook is written"):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return _papermill(notebook, target, given)
 
 
 def defaults(notebook: nbformat.NotebookNode) -> dict:
@@ -231,9 +238,9 @@ def _convert(text: str, page: myst.Page) -> nbformat.NotebookNode:
 
 
 def _keep_outputs(old: nbformat.NotebookNode, new: nbformat.NotebookNode) -> None:
-    """Copy the outputs of tagged cells from a notebook with the same code."""
+    """Copy the outputs of tagged cells from a notebook with the same code behind its first cell."""
     pairs = [[cell for cell in nb.cells if cell.cell_type == "code"] for nb in (old, new)]
-    if [cell.source for cell in pairs[0]] != [cell.source for cell in pairs[1]]:
+    if [cell.source for cell in pairs[0][1:]] != [cell.source for cell in pairs[1][1:]]:
         return
     for number, (was, cell) in enumerate(zip(*pairs, strict=True), start=1):
         if REFERENCE in cell.metadata.get("tags", []) and was.execution_count:
@@ -246,9 +253,8 @@ def _keep_outputs(old: nbformat.NotebookNode, new: nbformat.NotebookNode) -> Non
 
 def _write(notebook: nbformat.NotebookNode, file: Path) -> None:
     """Write a notebook whole or not at all."""
-    new = file.with_suffix(".new")
-    nbformat.write(notebook, new)
-    os.replace(new, file)
+    text = nbformat.writes(notebook).rstrip("\n") + "\n"  # as nbformat.write ends it
+    files.write_whole(file, lambda out: out.write(text.encode()))
 
 
 def main() -> None:

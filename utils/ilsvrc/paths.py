@@ -20,8 +20,43 @@ def record(chapter: str, run: str) -> Path:
 
 
 def cache() -> Path:
-    """Return the user's cache folder for decoded images, downloads and own runs (not created)."""
-    return platformdirs.user_cache_path("ilsvrc")
+    """Return the user's cache folder for decoded images, downloads and own runs (not created).
+
+    Raises:
+        FileNotFoundError: ``XDG_CACHE_HOME`` is no absolute path, or this account has no home.
+    """
+    named = os.environ.get("XDG_CACHE_HOME", "").strip()
+    if named:
+        found = expanded(named, "XDG_CACHE_HOME") / "ilsvrc"
+    else:
+        found = platformdirs.user_cache_path("ilsvrc")
+    if not found.is_absolute():  # it would be another folder wherever a notebook lies
+        what = f"XDG_CACHE_HOME is {named!r}" if named else f"The cache would be {str(found)!r}"
+        raise FileNotFoundError(
+            f"{what}, no path from the root: set XDG_CACHE_HOME to a whole one, such as /data/cache"
+        )
+    return found
+
+
+def expanded(path: str | os.PathLike, named: str) -> Path:
+    """Return a path that a user gave, "~" resolved.
+
+    Args:
+        path: It, whether it is there or not.
+        named: What the user calls it, such as "path=".
+
+    Raises:
+        FileNotFoundError: There is no such home.
+        ValueError: It is no path, or an empty one.
+    """
+    if not isinstance(path, str | os.PathLike) or not os.fspath(path):
+        raise ValueError(f"{named} is {path!r}: give the path of a folder.")
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise FileNotFoundError(
+            f"{named} is {os.fspath(path)!r}, and there is no such home. Give the whole path."
+        ) from error
 
 
 def data_folder() -> Path | None:
@@ -33,7 +68,7 @@ def data_folder() -> Path | None:
     named = os.environ.get("ILSVRC_DATA")
     if not named:
         return None
-    folder = Path(named).expanduser()
+    folder = expanded(named, "ILSVRC_DATA")
     if not folder.is_dir():
         raise FileNotFoundError(
             f"ILSVRC_DATA names {named!r}, and there is no such folder. Set it to the folder that "

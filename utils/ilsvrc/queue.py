@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import keras
 
-from ilsvrc import chapters, keys, paths, records
+from ilsvrc import chapters, files, keys, paths, records
 from ilsvrc.lab import Lab, duration
 from ilsvrc.profiles import profile as settings
 
@@ -59,7 +59,10 @@ def recorded(job: Job, profile: str | None = None) -> bool:
         record = None
     if record is None or record["top1"]["seeds"] < job.seeds:
         return False
-    lab = Lab(job.chapter, profile, batch=record["recipe"]["batch"])
+    try:
+        lab = Lab(job.chapter, profile, batch=record["recipe"]["batch"])
+    except ValueError:  # of a batch that there cannot be
+        return False
     plan = lab.plan(job.run)
     return record["recipe"].get("key") == keys.recipe(plan, lab.dataset(plan).digest)
 
@@ -153,19 +156,19 @@ def pack(made: list[Path], shelf: Path, folder: Path) -> list[Path]:
     """
     archives, room = [], 0
     for record in made:
-        files = [file for file in (record, record.with_suffix(".npz")) if file.exists()]
-        size = sum(file.stat().st_size for file in files)
+        pair = [file for file in (record, record.with_suffix(".npz")) if file.exists()]
+        size = sum(file.stat().st_size for file in pair)
         if size > room:
             archives.append([])
             room = ARCHIVE
-        archives[-1] += files
+        archives[-1] += pair
         room -= size
     written = []
-    for number, files in enumerate(archives):
+    for number, members in enumerate(archives):
         bundle = io.BytesIO()
         with tarfile.open(fileobj=bundle, mode="w") as archive:
-            for file in files:
+            for file in members:
                 archive.add(file, file.relative_to(shelf))
         written.append(Path(folder) / f"records-{number}.tar")
-        records.write_whole(written[-1], lambda out, bundle=bundle: out.write(bundle.getvalue()))
+        files.write_whole(written[-1], lambda out, bundle=bundle: out.write(bundle.getvalue()))
     return written

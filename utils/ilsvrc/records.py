@@ -3,14 +3,14 @@
 import hashlib
 import io
 import json
-import os
-import tempfile
 import warnings
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+
+from ilsvrc import files
 
 
 @dataclass(frozen=True)
@@ -159,34 +159,21 @@ def verdict(gain: float, samples: list[np.ndarray]) -> dict:
 # Reading and writing
 
 
-def write_whole(path: Path, write) -> None:
-    """Write a file whole or not at all: under another name, onto the disk, then under its own."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, part = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=path.suffix)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(part, 0o644)
-        os.replace(part, path)
-    except BaseException:
-        os.unlink(part)
-        raise
-
-
 def write(record: Record, folder: Path) -> Path:
     """Write a record to `<folder>/<chapter>/<run>.json`, its arrays beside it; return the path."""
     path = folder / record["chapter"] / f"{record['run']}.json"
-    # NumPy's files know no bfloat16: its bytes would be kept without saying what they mean.
-    bare = {n: a.astype("float32") for n, a in record.arrays.items() if a.dtype.kind == "V"}
     content = io.BytesIO()
-    np.savez_compressed(content, **(record.arrays | bare))
+    np.savez_compressed(content, **{name: plain(a) for name, a in record.arrays.items()})
     digest = hashlib.sha256(content.getvalue()).hexdigest()
     text = json.dumps(record.facts | {"arrays": digest}, indent=1, ensure_ascii=False) + "\n"
-    write_whole(path.with_suffix(".npz"), lambda file: file.write(content.getvalue()))
-    write_whole(path, lambda file: file.write(text.encode()))
+    files.write_whole(path.with_suffix(".npz"), lambda file: file.write(content.getvalue()))
+    files.write_whole(path, lambda file: file.write(text.encode()))
     return path
+
+
+def plain(array: np.ndarray) -> np.ndarray:
+    """Return an array as NumPy's files can hold it: of bfloat16 they would keep bare bytes."""
+    return array.astype("float32") if array.dtype.kind == "V" else array
 
 
 def read(path: Path) -> Record | None:
@@ -221,8 +208,10 @@ def read(path: Path) -> Record | None:
 NEEDED = {  # what every record holds, and of which kind
     **{"chapter": str, "run": str, "headline": bool, "date": str, "seeds": list, "arrays": str},
     **{"network.name": str, "network.parameters": int, "network.macs": (int, float)},
-    **{"data.title": str, "data.size": int, "recipe.epochs": int, "backend.name": str},
-    **{"device.name": str, "top1.mean": (int, float), "top1.seeds": int},
+    **{"data.title": str, "data.size": int, "data.class_names": list, "data.digest": str},
+    **{"data.squashed": bool, "data.standin": bool, "views.1": (int, float)},
+    **{"recipe.epochs": int, "recipe.batch": int, "recipe.key": str, "recipe.profile": str},
+    **{"backend.name": str, "device.name": str, "top1.mean": (int, float), "top1.seeds": int},
     **{"cost.seconds": (int, float)},
 }
 
@@ -245,8 +234,12 @@ def _checked(facts) -> dict:
             raise ValueError(f"{place!r} is {value!r}")
         if kind in (int, (int, float)) and not 0 <= value < float("inf"):
             raise ValueError(f"{place!r} is {value!r}")
-    if facts["top1"]["mean"] > 1:
-        raise ValueError(f"'top1.mean' is {facts['top1']['mean']!r}")
+    for name, share in {"top1.mean": facts["top1"]["mean"], **facts["views"]}.items():
+        if not isinstance(share, int | float) or not 0 <= share <= 1:
+            raise ValueError(f"{name!r} is {share!r}")
+    classes = facts["data"]["class_names"]
+    if len(classes) < 2 or not all(isinstance(name, str) for name in classes):
+        raise ValueError(f"'data.class_names' is {classes!r}")
     for text in _texts(facts):
         if any(mark in text for mark in "<>`{}[]\\") or not text.isprintable():
             raise ValueError(f"{text!r} could be read as markup")

@@ -5,7 +5,6 @@ import hashlib
 import json
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +18,7 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
-from ilsvrc import augment, backend, files, keys, paths
+from ilsvrc import augment, backend, files, keys, paths, records
 from ilsvrc.data import Dataset
 from ilsvrc.profiles import Plan
 
@@ -205,23 +204,40 @@ class Keeper(keras.callbacks.Callback):
         _build_for_training(self.model, self.batches)
         self.filters[0] = first_kernel(self.inner)
         for epoch in sorted(self.folder.glob("epoch-*"), reverse=True):
-            if files.sound(epoch):
-                self._load(epoch)
+            if self._load(epoch):
                 break
             print(f"What was kept in {epoch} is damaged: it is deleted.", file=sys.stderr)
-            shutil.rmtree(epoch, ignore_errors=True)
+            files.clear(epoch)
         self.began = time.perf_counter() - self.seconds
         self.saved = self.seconds
 
-    def _load(self, epoch: Path) -> None:
-        self.model.load_weights(epoch / "net.weights.h5")
+    def _load(self, epoch: Path) -> bool:
+        """Go on from what was kept; where it is damaged, change nothing and return False."""
+        earlier = (epoch / "net.weights.h5").exists()  # Keras' own format, until November 2026
+        needed = ["net.weights.h5" if earlier else "net.npz", "filters.npz", "state.json"]
+        if not files.sound(epoch, needed):
+            return False
         state = json.loads((epoch / "state.json").read_text())
+        if earlier:
+            self.model.load_weights(epoch / "net.weights.h5")
+        else:
+            with np.load(epoch / "net.npz") as kept:
+                values = [kept[name] for name in kept.files]
+            fine = all(np.isfinite(column[-1]) for column in state["history"].values())
+            if fine and not all(np.isfinite(value).all() for value in values):
+                return False  # a loss that was a number comes from weights that are
+            for variable, value in zip(self._variables(), values, strict=True):
+                variable.assign(value)
         self.history, self.seconds, self.commit = (
             state[name] for name in ("history", "seconds", "commit")
         )
         with np.load(epoch / "filters.npz") as kept:
             self.filters = {int(name): kept[name] for name in kept.files}
         self.model._initial_epoch = state["epochs"]
+        return True
+
+    def _variables(self) -> list:
+        return [*self.model.weights, *self.model.optimizer.variables]
 
     def on_epoch_begin(self, epoch, logs=None):
         self.batches.reorder(self.seed, epoch)
@@ -243,17 +259,22 @@ class Keeper(keras.callbacks.Callback):
     def _save(self, epochs: int) -> None:
         whole, part = self.folder / f"epoch-{epochs:04d}", self.folder / f"part-{os.getpid()}"
         for left in self.folder.glob("part-*"):  # by a killed process: we are alone
-            shutil.rmtree(left, ignore_errors=True)
-        with files.room(self.folder, "The training is kept"):
-            self._write(part, epochs)
-            files.keep(part, whole)
+            files.clear(left)
+        try:
+            with files.room(self.folder, "The training is kept"):
+                self._write(part, epochs)
+                files.keep(part, whole)
+        finally:
+            files.clear(part)
         for old in self.folder.glob("epoch-*"):
             if old != whole:
-                shutil.rmtree(old, ignore_errors=True)
+                files.clear(old)
 
     def _write(self, part: Path, epochs: int) -> None:
         part.mkdir(parents=True)
-        self.model.save_weights(part / "net.weights.h5")
+        # By NumPy: HDF5, in which Keras writes, ends the process where the disk is full.
+        values = map(keras.ops.convert_to_numpy, self._variables())
+        np.savez(part / "net.npz", **{f"{n}": records.plain(v) for n, v in enumerate(values)})
         np.savez(part / "filters.npz", **{str(k): v for k, v in self.filters.items()})
         state = {
             "epochs": epochs,

@@ -17,12 +17,13 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from tqdm import tqdm
 
 from .. import files, paths
-from .folders import Listing, refuse_empty
+from .folders import Listing
 
-VERSION = 3  # of the way from file to array; a new one makes old arrays useless
+VERSION = 4  # of the way from file to array; a new one makes old arrays useless
 # By name, since Pillow would start another program for some others (EPS: Ghostscript).
 FORMATS = ["JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "AVIF", "PPM", "JPEG2000"]
 LARGEST = 64_000_000  # pixels that a picture may unpack to
+NEEDED = [*(f"{a}_{split}.npy" for a in "xy" for split in ("train", "val")), "meta.json"]
 LARGE = 8_000_000  # pixels from which on one at a time is unpacked
 _one_large = threading.Lock()
 
@@ -44,14 +45,15 @@ def decode(source: bytes, size: int) -> np.ndarray:
 
     Args:
         source: the file's bytes, in one of `FORMATS`; grey-scale, palette, CMYK and images of 9 to
-            16 bits a pixel become 8-bit RGB.
+            16 bits a pixel become 8-bit RGB, what is transparent lies on white.
         size: side of the result in pixels. The shorter side is scaled to it, antialiased.
 
     Returns:
         (size, size, 3) uint8.
 
     Raises:
-        ValueError: it is no picture of these formats, too large, or its pixels have no known range.
+        ValueError: it is no picture of these formats, more than one, too large, or its pixels have
+            no known range.
     """
     try:
         image = Image.open(io.BytesIO(source), formats=_formats())
@@ -62,8 +64,10 @@ def decode(source: bytes, size: int) -> np.ndarray:
         pixels = image.width * image.height
         if pixels > LARGEST:
             raise ValueError(f"{pixels:,} pixels, where {LARGEST:,} is the most")
+        if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:  # a phone's has its preview
+            raise ValueError(f"{image.n_frames} pictures in one file: save the one that is meant")
         with _one_large if pixels > LARGE else contextlib.nullcontext():
-            image = ImageOps.exif_transpose(_eight_bits(image)).convert("RGB")
+            image = ImageOps.exif_transpose(_opaque(_eight_bits(image))).convert("RGB")
             side = min(image.size)
             left, top = (image.width - side) / 2, (image.height - side) / 2
             box = (left, top, left + side, top + side)
@@ -78,16 +82,34 @@ def _formats() -> list[str]:
 
 def _eight_bits(image: Image.Image) -> Image.Image:
     """Return an image with at most 8 bits a channel; its EXIF data stay."""
+    tags = image.tag_v2 if image.format == "TIFF" else {}
+    if set(tags.get(339, (1,))) != {1}:  # signed numbers, or fractions
+        raise ValueError("signed pixels or fractions, of no known range: save it in 8 bits")
     if not image.mode.startswith(("I", "F")):
         return image
-    bits = image.tag_v2.get(258, (0,))[0] if image.format == "TIFF" else 16
+    bits = tags.get(258, (0,))[0] if tags else 16
     values = np.asarray(image)
     if image.mode == "F" or not 8 < bits <= 16 or values.min() < 0 or values.max() >> bits:
         raise ValueError(f"pixels of mode {image.mode!r}, of no known range: save it in 8 bits")
+    if tags and tags.get(262) == 0:  # 0 is white, which Pillow minds up to 8 bits alone
+        values = (1 << bits) - 1 - values
     eight = Image.fromarray((values >> (bits - 8)).astype(np.uint8))
     eight.info = image.info
     eight.getexif().update(image.getexif())
     return eight
+
+
+def _opaque(image: Image.Image) -> Image.Image:
+    """Return an image without transparency, laid on white as viewers show it; its EXIF stays."""
+    clear = image.info.get("transparency")
+    if clear is None and not image.mode.endswith(("A", "a")):
+        return image
+    if not isinstance(clear, bytes | None) and np.max(clear) > 255:
+        raise ValueError("a transparent colour of more than 8 bits: save it in 8 bits")
+    drawn, white = image.convert("RGBA"), Image.new("RGB", image.size, "white")
+    white.paste(drawn, mask=drawn)
+    white.getexif().update(image.getexif())
+    return white
 
 
 def decoded(listing: Listing, size: int) -> Arrays:
@@ -105,7 +127,7 @@ def decoded(listing: Listing, size: int) -> Arrays:
         files.writable(folder.parent)
         with files.alone(Path(f"{folder}.lock"), "decodes these images"):
             if not _usable(listing.root, folder):
-                shutil.rmtree(folder, ignore_errors=True)
+                files.clear(folder)
                 with files.room(folder.parent, "Decoded images are kept"):
                     _build(listing, size, folder)
     meta = json.loads((folder / "meta.json").read_text())
@@ -119,7 +141,7 @@ def decoded(listing: Listing, size: int) -> Arrays:
 
 def _usable(root: Path, folder: Path) -> bool:
     """Return whether decoded arrays are there, sound, and of all files that can be read now."""
-    if not files.sound(folder):
+    if not files.sound(folder, NEEDED):
         return False
     for path in json.loads((folder / "meta.json").read_text())["unread"]:
         with contextlib.suppress(OSError, ValueError):
@@ -150,7 +172,7 @@ def _key(listing: Listing, size: int) -> str:
 
 def _build(listing: Listing, size: int, folder: Path) -> None:
     partial = folder.with_name(f"{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)  # what a killed process left: we hold the lock
+    files.clear(partial)  # what a killed process left: we hold the lock
     count = len(listing.train) + len(listing.val)
     needed, free = count * size * size * 3, shutil.disk_usage(folder.parent).free
     if needed > free:
@@ -176,13 +198,24 @@ def _build(listing: Listing, size: int, folder: Path) -> None:
                     line = f"{split} {listing.class_ids[label]} {Path(path).name} {content}\n"
                     digest.update(line.encode(errors="surrogateescape"))
                 np.save(partial / f"y_{split}.npy", np.array(kept, np.int32))
-                counts = {name: kept.count(label) for label, name in enumerate(listing.class_ids)}
-                refuse_empty(listing.root, f"readable {split}", counts)
+                _refuse_unreadable(listing, split, listed, kept, skipped)
         meta = {"digest": digest.hexdigest(), "skipped": skipped, "unread": unread}
         (partial / "meta.json").write_text(json.dumps(meta))
         files.keep(partial, folder)
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        files.clear(partial)
+
+
+def _refuse_unreadable(listing: Listing, split: str, listed, kept: list[int], skipped) -> None:
+    """Raise a ValueError where all files of a class could not be read."""
+    for label in sorted({label for _, label in listed} - set(kept)):
+        mine = [path for path, one in listed if one == label]
+        error = dict(skipped)[mine[0]]
+        raise ValueError(
+            f"{listing.root}: none of the {len(mine)} {split} files of "
+            f"{listing.class_ids[label]!r} is a readable image; {mine[0]}: {error}. Let them be "
+            "read, replace them, or take the class away."
+        )
 
 
 def _fill(
