@@ -8,7 +8,9 @@ import subprocess
 import sys
 import tarfile
 import threading
+import time
 import zipfile
+from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
@@ -69,7 +71,7 @@ class Server(ThreadingHTTPServer):
         self.content = tar(files())
         self.breaks, self.most = 0, 100_000
         self.ranges, self.status, self.shift, self.announce = True, None, 0, True
-        self.kind = None
+        self.kind, self.length, self.busy, self.wait = None, None, 0, None
         self.asked = []  # the Range header of each request
 
     @property
@@ -89,6 +91,11 @@ class Handler(BaseHTTPRequestHandler):
         server.asked.append(wanted)
         if server.status:
             return self.send_error(server.status)
+        if server.busy:
+            server.busy -= 1
+            self.send_response(429)
+            self.send_header("Retry-After", server.wait)
+            return self.end_headers()
         start = int(re.fullmatch(r"bytes=(\d+)-", wanted)[1]) if wanted and server.ranges else 0
         if start and start >= len(server.content):
             return self.send_error(416)
@@ -100,7 +107,7 @@ class Handler(BaseHTTPRequestHandler):
         if server.kind:
             self.send_header("Content-Type", server.kind)
         if server.announce:
-            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Content-Length", server.length or str(len(body)))
         self.end_headers()
         if server.breaks > 0:
             server.breaks -= 1
@@ -230,20 +237,105 @@ def test_a_missing_page_is_said_at_once_and_a_busy_server_is_tried_again(server)
     with pytest.raises(ConnectionError, match="404"):
         data.fetch(server.entry())
     assert len(server.asked) == 1
-    for tries, status in enumerate((503, 429), 1):
+    for tries, status in enumerate((503, 429, 408, 425), 1):
         server.status = status
         with pytest.raises(ConnectionError, match=str(status)):
             data.fetch(server.entry())
         assert len(server.asked) == 1 + tries * download.TRIES
 
 
-def test_a_login_page_is_told_from_the_archive(server):
-    server.kind, server.content = "text/html; charset=utf-8", b"<html>Sign in</html>"
-    entry = server.entry(bytes=300_000)
+@pytest.mark.parametrize("announce", [True, False])
+@pytest.mark.parametrize(
+    ("kind", "page"),
+    [
+        ("text/html; charset=utf-8", b"<html>Sign in</html>"),
+        ("text/plain", b"Please sign in to the network."),
+        ("application/json", b'{"error": "login required"}'),
+        ("application/octet-stream", b"\r\n<?xml version='1.0'?><login/>"),
+        (None, b"<html>" + b"Sign in " * 5_000),
+    ],
+)
+def test_a_login_page_is_told_from_the_archive(server, kind, page, announce):
+    archive, part = server.content, paths.cache() / "data" / f"{NAME}.part"
+    entry = server.entry()
+    part.parent.mkdir(parents=True)
+    part.write_bytes(archive[:150_000])
+    server.kind, server.content, server.announce, server.ranges = kind, page, announce, False
     with pytest.raises(ValueError, match="answers with a web page, not with the archive"):
         data.fetch(entry)
-    server.kind, server.content = "application/gzip", tar(files())
-    assert whole(data.fetch(server.entry()))  # nothing of the page was kept
+    assert part.read_bytes() == archive[:150_000]
+    server.kind, server.content, server.ranges, server.asked = "text/plain", archive, True, []
+    assert whole(data.fetch(entry)) and server.asked == ["bytes=150000-"]
+
+
+@pytest.mark.parametrize("most", [0, 1_000])
+def test_what_is_kept_outlives_a_server_that_cannot_go_on_from_there(server, most):
+    archive, part = server.content, paths.cache() / "data" / f"{NAME}.part"
+    part.parent.mkdir(parents=True)
+    part.write_bytes(archive[:150_000])
+    server.breaks, server.most, server.ranges = 10**6, most, False
+    with pytest.raises(ConnectionError, match="150,000 of "):
+        data.fetch(server.entry())
+    assert part.read_bytes() == archive[:150_000]
+    server.status = 416
+    with pytest.raises(ConnectionError, match="416"):
+        data.fetch(server.entry())
+    assert part.read_bytes() == archive[:150_000]
+    server.status, server.breaks = None, 0
+    assert whole(data.fetch(server.entry()))
+
+
+def test_a_server_is_waited_for_as_long_as_it_asks(server, monkeypatch):
+    waits = []
+    monkeypatch.setattr(download.time, "sleep", waits.append)
+    server.busy, server.wait = 1, "7"
+    assert whole(data.fetch(server.entry())) and waits == [7]
+
+
+@pytest.mark.parametrize("wait", ["3600", formatdate(time.time() + 3990, usegmt=True)])
+def test_a_server_that_asks_for_an_hour_is_not_waited_for(server, wait):
+    server.busy, server.wait = 9, wait
+    with pytest.raises(ConnectionError, match=r"asks to wait for 3,\d{3} s .*ilsvrc data fetch"):
+        data.fetch(server.entry())
+    assert server.asked == [None]
+
+
+@pytest.mark.parametrize("wait", ["soon", "", "-5", "9" * 30])
+def test_a_wait_that_means_nothing_is_passed_over(server, wait):
+    server.busy, server.wait = 1, wait
+    assert whole(data.fetch(server.entry()))
+
+
+@pytest.mark.parametrize("length", ["many", "-1", "12 bytes"])
+def test_a_length_that_means_nothing_is_passed_over(server, length):
+    server.length = length
+    assert whole(data.fetch(server.entry()))
+
+
+def test_lengths_that_contradict_each_other_are_trouble(server):
+    server.length = "5, 6"
+    with pytest.raises(ConnectionError, match="no more came in 5 tries"):
+        data.fetch(server.entry())
+
+
+@pytest.mark.parametrize("name", [f"{NAME}.part", f"{NAME}.useless", f"{NAME}.lock", NAME])
+@pytest.mark.parametrize("kind", ["a link", "a link that leads nowhere", "a folder"])
+def test_what_lies_where_a_file_is_to_be_written_is_named_and_stays(server, tmp_path, name, kind):
+    place, mine = paths.cache() / "data" / name, tmp_path / "mine"
+    place.parent.mkdir(parents=True)
+    if kind == "a link":
+        mine.write_text("mine")
+    if kind == "a folder":
+        place.mkdir()
+        if name == NAME:
+            place.rmdir()
+            place.write_text("no folder")
+    else:
+        place.symlink_to(mine)
+    with pytest.raises(OSError, match=rf"{name} is .*: move it away and try again"):
+        data.fetch(server.entry())
+    assert server.asked == [] and mine.exists() == (kind == "a link")
+    assert kind != "a link" or mine.read_text() == "mine"
 
 
 def test_no_server_at_all(server):
@@ -269,6 +361,15 @@ def zip_link(name, target):
     return info, target
 
 
+def patched(content, local, central, value):
+    """Return a zip in which a field of two bytes is another, in both kinds of header."""
+    for magic, place in ((b"PK\3\4", local), (b"PK\1\2", central)):
+        pieces = content.split(magic)
+        pieces[1:] = [p[: place - 4] + value + p[place - 2 :] for p in pieces[1:]]
+        content = magic.join(pieces)
+    return content
+
+
 EVIL = {
     "tar, parent": lambda: tar(files() | {f"{NAME}/../../escaped": b"!"}),
     "tar, absolute": lambda: tar(files() | {"/escaped-from-a-test": b"!"}),
@@ -279,9 +380,15 @@ EVIL = {
     "zip, absolute": lambda: zipped(files() | {"/escaped-from-a-test": b"!"}),
     "zip, backslashes": lambda: zipped(files() | {f"{NAME}\\..\\..\\escaped": b"!"}),
     "zip, symbolic link": lambda: zipped(files(), zip_link(f"{NAME}/out", "../..")),
-    "no archive": lambda: b"<html>Sign in to the network</html>",
+    "no archive": lambda: b"PK\x03\x04, and nothing more",
     "half a tar": lambda: tar(files())[:200_000],
     "another folder": lambda: tar(files("other")),
+    "an image less": lambda: tar(dict(list(files().items())[1:])),
+    "a file and a folder of one name": lambda: tar(files() | {f"{NAME}/train": b"!"}),
+    "a name too long": lambda: tar(files() | {f"{NAME}/{'x' * 300}": b"!"}),
+    "an xz that is none": lambda: b"\xfd7zXZ\0" + bytes(200),
+    "a zip with a password": lambda: patched(zipped(files()), 6, 8, b"\1\0"),
+    "a zip of another kind": lambda: patched(zipped(files()), 8, 10, b"\x63\0"),
 }
 
 

@@ -1,15 +1,20 @@
 """Fetching a data set: one resumable, checked download that appears whole or not at all."""
 
+import errno
 import gzip
 import hashlib
+import itertools
+import lzma
 import os
 import re
 import shutil
 import stat
+import struct
 import tarfile
 import time
 import zipfile
 import zlib
+from email.utils import parsedate_to_datetime
 from functools import partial
 from pathlib import Path
 
@@ -17,10 +22,21 @@ from tqdm import tqdm
 
 from .. import files
 from .catalogue import Entry
+from .folders import image_files
 
 TRIES = 5  # in a row without a byte more
 WAIT = 0.5  # seconds after the first of them, doubled after each
+LONGEST = 120  # seconds that a server may ask to wait
+BUSY = (408, 425, 429)  # answers that say "later", as those from 500 on do
 BLOCK = 1 << 16  # bytes; what a break can lose
+UNREADABLE = (  # what Python raises of an archive that is none, or of a kind that it cannot read
+    *(tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, lzma.LZMAError),
+    *(EOFError, RuntimeError, UnicodeError, struct.error, OverflowError),
+)
+ARCHIVES = (b"\x1f\x8b", b"PK", b"BZh", b"\xfd7z")  # how they begin; a bare tar holds zeros
+NAMES = (  # names that no file can have here, or that two have
+    *(errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.EINVAL, errno.EILSEQ),
+)
 
 
 def install(entry: Entry, folder: Path) -> Path:
@@ -49,7 +65,11 @@ def install(entry: Entry, folder: Path) -> Path:
         if target.is_dir():
             return target
         archive, useless = folder / f"{entry.name}.part", folder / f"{entry.name}.useless"
-        if useless.is_file() and useless.read_text() == str(entry.checksum):
+        if os.path.lexists(target):
+            raise OSError(f"{target} is no folder of a data set: move it away and try again.")
+        files.own(archive)
+        files.own(useless)
+        if useless.is_file() and useless.read_bytes() == str(entry.checksum).encode():
             raise ValueError(
                 f"{entry.url} was fetched before and could not be unpacked, though it is what the "
                 f"catalogue says. Please open an issue; to try once more, delete {useless}."
@@ -57,11 +77,15 @@ def install(entry: Entry, folder: Path) -> Path:
         _check_space(entry, folder, archive)
         _download(entry, archive)
         unpacked = folder / f"{entry.name}.partial"
-        shutil.rmtree(unpacked, ignore_errors=True)  # what a killed process left: we hold the lock
+        files.clear(unpacked)  # what a killed process left: we hold the lock
         try:
             _unpack(archive, unpacked)
-            if not (unpacked / entry.name).is_dir():
-                raise ValueError(f"{entry.url} holds no folder {entry.name!r}.")
+            found = len(image_files(unpacked / entry.name))
+            if found != entry.images:
+                raise ValueError(
+                    f"{entry.url} holds {found:,} images in a folder {entry.name!r}, where the "
+                    f"catalogue says {entry.images:,}."
+                )
             files.onto_disk(unpacked)
             os.replace(unpacked / entry.name, target)
         except ValueError:
@@ -69,7 +93,7 @@ def install(entry: Entry, folder: Path) -> Path:
             useless.write_text(str(entry.checksum))
             raise
         finally:
-            shutil.rmtree(unpacked, ignore_errors=True)
+            files.clear(unpacked)
         archive.unlink()
     return target
 
@@ -115,33 +139,53 @@ def _receive(entry: Entry, archive: Path) -> None:
         while (here := archive.stat().st_size) < entry.bytes:
             bar.n = here
             bar.refresh()
+            pause = 0.0
             try:
                 _request(entry, archive, bar)
                 trouble = "the server broke off"
             except requests.HTTPError as error:
-                if error.response.status_code < 500 and error.response.status_code != 429:
+                if error.response.status_code < 500 and error.response.status_code not in BUSY:
                     raise ConnectionError(f"{entry.url}: {error}.") from error
-                trouble = str(error)
+                trouble, pause = str(error), _asked(error.response.headers.get("Retry-After", ""))
             except requests.RequestException as error:
                 trouble = str(error)
             if archive.stat().st_size > furthest:
                 failures, furthest = 0, archive.stat().st_size
                 continue
             failures += 1
+            if pause > LONGEST:
+                raise ConnectionError(
+                    f"{entry.url}: the server asks to wait for {pause:,.0f} s ({trouble}). Go on "
+                    f"after that: ilsvrc data fetch {entry.name}"
+                )
             if failures == TRIES:
                 raise ConnectionError(
                     f"{entry.url}: {here:,} of {entry.bytes:,} bytes are here, and no more came in "
                     f"{TRIES} tries ({trouble}). Check the connection, then go on from there: "
                     f"ilsvrc data fetch {entry.name}"
                 )
-            time.sleep(WAIT * 2 ** (failures - 1))
+            time.sleep(max(pause, WAIT * 2 ** (failures - 1)))
 
 
-def _request(entry: Entry, archive: Path, bar: tqdm) -> None:
-    """Ask once for what is missing and append it; start over where the server ignores the range."""
+def _asked(header: str) -> float:
+    """Return the seconds that a server asks to wait, as a number or a date; 0 where it does not."""
+    if re.fullmatch(r"\d{1,9}", header.strip()):
+        return float(header)
+    try:
+        return parsedate_to_datetime(header).timestamp() - time.time()
+    except (ValueError, TypeError, OverflowError):
+        return 0.0
+
+
+def _request(entry: Entry, archive: Path, bar: tqdm, go_on: bool = True) -> None:
+    """Ask once for what is missing and append it.
+
+    Where the server sends all of it instead, that is written over what is here, of which nothing is
+    thrown away before: the connection may break again.
+    """
     import requests
 
-    here = archive.stat().st_size
+    here = archive.stat().st_size if go_on else 0
     headers = {"Accept-Encoding": "identity"}
     if here:
         headers["Range"] = f"bytes={here}-"
@@ -150,28 +194,29 @@ def _request(entry: Entry, archive: Path, bar: tqdm) -> None:
         if response.status_code == 206:
             sent = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
             start = int(sent[1]) if sent else -1
-        if response.status_code == 416 or start not in (0, here):
-            archive.write_bytes(b"")  # the server cannot go on from here: ask for all of it
-            return
+        if here and (response.status_code == 416 or start not in (0, here)):
+            return _request(entry, archive, bar, go_on=False)  # it cannot go on from here
         response.raise_for_status()
-        kind = response.headers.get("Content-Type", "")
-        if kind.startswith("text/html"):
+        if start not in (0, here):
+            return
+        blocks = response.iter_content(BLOCK)
+        first = next(blocks, b"")
+        if start == 0 and first and not first.startswith(ARCHIVES) and b"\0" not in first[:512]:
             raise ValueError(
                 f"{entry.url} answers with a web page, not with the archive: a login or proxy "
                 "stands between. Open the address in a browser on this network, then try "
                 f"again: ilsvrc data fetch {entry.name}"
             )
-        length = response.headers.get("Content-Length")
-        if length and start + int(length) != entry.bytes:
+        length = response.headers.get("Content-Length", "").strip()
+        if length.isdecimal() and start + int(length) != entry.bytes:
             raise ValueError(
                 f"{entry.url} offers {start + int(length):,} bytes; the catalogue says "
                 f"{entry.bytes:,}. The archive has changed: nothing was downloaded."
             )
         bar.n = start
         with archive.open("r+b") as file:
-            file.truncate(start)
             file.seek(start)
-            for block in response.iter_content(BLOCK):
+            for block in itertools.chain([first], blocks):
                 file.write(block)
                 bar.update(len(block))
                 if file.tell() > entry.bytes:
@@ -212,8 +257,12 @@ def _unpack(archive: Path, folder: Path) -> None:
                 for member in _bar(source):
                     _refuse_unsafe(member.name, member.isfile() or member.isdir())
                     source.extract(member, folder)
-    except (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError) as error:
+    except UNREADABLE as error:
         raise ValueError(f"{archive} cannot be unpacked: {error}.") from error
+    except OSError as error:
+        if error.errno in NAMES:
+            raise ValueError(f"{archive} cannot be unpacked: {error}.") from error
+        raise
 
 
 def _refuse_unsafe(name: str, plain: bool) -> None:
