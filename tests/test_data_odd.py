@@ -1,7 +1,10 @@
 """Folders and files as people have them: what is no picture, no split, not whole, not readable."""
 
+import dataclasses
 import io
 import os
+import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -10,9 +13,10 @@ import warnings
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
-from ilsvrc import data, vis
+from ilsvrc import cli, data, profiles, vis
 from ilsvrc.data import arrays
 
 pytestmark = pytest.mark.once
@@ -177,6 +181,190 @@ def test_a_half_unpacked_set_is_refused_and_listed_as_such(tmp_path, monkeypatch
     assert [row["name"] for row in data.status() if not row["whole"]] == ["imagenette2-160"]
 
 
+HALVES = {
+    "nothing": lambda root: root.mkdir(parents=True),
+    "an empty train": lambda root: (root / "train").mkdir(parents=True),
+    "one class": lambda root: picture(root / "train" / "n01440764" / "0.png"),
+    "no val": lambda root: shutil.rmtree(imagenette(root) / "val"),
+    "an empty val": lambda root: [shutil.rmtree(c) for c in (imagenette(root) / "val").iterdir()],
+    "an empty class": lambda root: (imagenette(root) / "train" / "n02979186").mkdir(),
+    "no train": lambda root: shutil.rmtree(imagenette(root) / "train"),
+    "some": lambda root: imagenette(root),
+}
+
+
+@pytest.mark.parametrize("state", HALVES)
+@pytest.mark.parametrize("name", ["imagenette2-160", "tiny-imagenet-200"])
+def test_whatever_is_missing_of_a_known_set_it_is_to_be_unpacked_again(
+    tmp_path, monkeypatch, state, name
+):
+    HALVES[state](tmp_path / name)
+    monkeypatch.setenv("ILSVRC_DATA", str(tmp_path))
+    for ask in (data.load, data.fetch):
+        with pytest.raises(
+            ValueError, match=rf"unpack the archive again.*ilsvrc data fetch {name}"
+        ):
+            ask(name)
+    done = CliRunner().invoke(cli.cli, ["data", "fetch", name])
+    assert done.exit_code == 1 and "unpack the archive again" in str(done.exception)
+
+
+def test_a_set_with_more_than_its_own_images_is_refused(tmp_path, monkeypatch):
+    root = imagenette(tmp_path / "imagenette2-160")
+    entry = dataclasses.replace(data.CATALOGUE["imagenette2-160"], images=16)
+    monkeypatch.setitem(data.CATALOGUE, "imagenette2-160", entry)
+    assert len(data.load("imagenette2-160", 8, path=root).y_val) == 8
+    picture(root / "val" / "n01440764" / "3 (1).png")
+    with pytest.raises(ValueError, match="holds 17 images, and imagenette2-160 has 16"):
+        data.load("imagenette2-160", 8, path=root)
+
+
+def test_a_data_folder_without_imagenette_is_no_stand_in_without_a_word(tmp_path, monkeypatch):
+    laptop = profiles.PROFILES["laptop"]
+    assert profiles.best_data(laptop) == "photographs"
+    monkeypatch.setenv("ILSVRC_DATA", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match=r"no Imagenette is there.*Unset it to work with"):
+        profiles.best_data(laptop)
+    assert profiles.best_data(profiles.PROFILES["smoke"]) == "photographs"
+    imagenette(tmp_path / "imagenette2-320")
+    assert profiles.best_data(laptop) == "imagenette"
+
+
+@pytest.mark.parametrize("deep", ["archive", "one/two/three"])
+@pytest.mark.parametrize("tops", [("roses", "tulips"), ("train/roses", "val/roses")])
+def test_a_set_one_folder_deeper_is_named(tmp_path, deep, tops):
+    for top in tops:
+        picture(tmp_path / deep / top / "1.png")
+    said = re.escape(f"give path={str(tmp_path / deep)!r}")
+    with pytest.raises(ValueError, match=said):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "said"),
+    [
+        ("", ValueError, "path= is '': give the path of a folder"),
+        (5, ValueError, "path= is 5: give the path"),
+        (b"set", ValueError, "path= is b'set'"),
+        ("~nobody-of-this-name/set", FileNotFoundError, "no such home"),
+    ],
+)
+@pytest.mark.parametrize("name", ["folder", "imagenette", "tiny-imagenet-200"])
+def test_a_path_that_is_none_is_refused(tmp_path, monkeypatch, path, kind, said, name):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(kind, match=said):
+        data.load(name, path=path)
+
+
+def test_a_home_that_is_not_there_is_refused_in_ilsvrc_data(monkeypatch):
+    monkeypatch.setenv("ILSVRC_DATA", "~nobody-of-this-name/sets")
+    with pytest.raises(FileNotFoundError, match=r"ILSVRC_DATA is .*no such home"):
+        data.find("imagenette")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({"size": 0}, {"size": "64"}, {"size": 64.0}, {"size": True}, {"size": None}),
+        *({"size": 10**6}, {"images": -1}, {"images": "all"}, {"images": 20.5}, {"images": True}),
+        *({"seed": -1}, {"seed": None}, {"seed": "one"}, {"seed": 1.0}),
+    ],
+)
+@pytest.mark.parametrize("name", ["photographs", "folder"])
+def test_numbers_that_mean_nothing_are_refused(folder, name, wrong):
+    (what, value) = next(iter(wrong.items()))
+    with pytest.raises(ValueError, match=rf"^{what} is {value!r}; it must be a whole number from"):
+        data.load(name, path=folder, **wrong)
+
+
+@pytest.mark.parametrize("name", ["photographs", "folder"])
+def test_numbers_of_numpy_are_numbers(folder, name):
+    numpys = {"size": np.int64(8), "images": np.uint8(20), "seed": np.int32(0)}
+    first, again = (
+        data.load(name, 8, path=folder, images=20),
+        data.load(name, path=folder, **numpys),
+    )
+    np.testing.assert_array_equal(first.x_train, again.x_train)
+
+
+@pytest.mark.parametrize("name", [5, None, ["imagenette"]])
+def test_a_name_that_is_none_is_refused(name):
+    with pytest.raises(ValueError, match="No data set is called"):
+        data.load(name)
+
+
+# Tiny ImageNet
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    """Tiny ImageNet's layout, of two classes and four validation images."""
+    for name in ("n01", "n02"):
+        for index in range(3):
+            picture(tmp_path / "train" / name / "images" / f"{name}_{index}.png")
+    for index in range(4):
+        picture(tmp_path / "val" / "images" / f"val_{index}.png", 40 * index)
+    lines = [f"val_{index}.png\tn0{1 + index % 2}\t0\t0\t9\t9\n" for index in range(4)]
+    (tmp_path / "val" / "val_annotations.txt").write_text("".join(lines))
+    return tmp_path
+
+
+ANNOTATIONS = {
+    "no tabs": (lambda text: text.replace("\t", " "), r"line 1: 'val_0\.png n01 0 0 9 9' is no"),
+    "a name alone": (lambda text: text + "val_9.png\n", r"line 5: 'val_9\.png' is no image"),
+    "two classes": (lambda text: text + "val_0.png\tn02\n", r"line 5: .*and its one class"),
+    "a line less": (lambda text: text[text.index("\n") + 1 :], r"val_0\.png is, it does not say"),
+    "empty": (lambda text: "", "it does not say"),
+    "another class": (lambda text: text.replace("n02", "n09"), r"says 'n09', which train/ has not"),
+    "no class": (lambda text: text.replace("n02", ""), "it does not say"),
+    "no text": (lambda text: "\0\xff" * 40, "is no image, a tab and its one class"),
+}
+
+
+@pytest.mark.parametrize("how", ANNOTATIONS)
+def test_annotations_that_are_none_are_refused(tiny, how):
+    file = tiny / "val" / "val_annotations.txt"
+    change, said = ANNOTATIONS[how]
+    file.write_bytes(change(file.read_text()).encode("latin-1"))
+    with pytest.raises(
+        ValueError, match=rf"val_annotations\.txt.*{said}.*Unpack the archive again"
+    ):
+        load(tiny)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text.replace("\n", "\r\n").encode(),
+        lambda text: text.encode("utf-8-sig"),
+        lambda text: f"{text}\n\n{text}gone.png\tn05\n".encode(),
+    ],
+)
+def test_annotations_as_other_systems_write_them_are_read(tiny, change):
+    file = tiny / "val" / "val_annotations.txt"
+    file.write_bytes(change(file.read_text()))
+    assert load(tiny).y_val.tolist() == [0, 0, 1, 1]
+
+
+def test_validation_images_sorted_into_folders_are_taken_as_such(tiny):
+    for index in range(4):
+        target = tiny / "val" / f"n0{1 + index // 2}" / "images" / f"val_{index}.png"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        (tiny / "val" / "images" / f"val_{index}.png").rename(target)
+    with pytest.raises(ValueError, match="images has no folder of its name in train/"):
+        load(tiny)
+    (tiny / "val" / "images").rmdir()
+    dataset = load(tiny)
+    assert dataset.y_val.tolist() == [0, 0, 1, 1]
+    assert [int(image[0, 0, 0]) for image in dataset.x_val] == [0, 40, 80, 120]
+
+
+def test_annotations_without_a_folder_to_train_on_are_half_a_set(tiny):
+    shutil.rmtree(tiny / "train")
+    with pytest.raises(ValueError, match="has no folder 'train'"):
+        load(tiny)
+
+
 def test_a_set_unpacked_twice_deep_is_found(tmp_path, monkeypatch):
     inner = imagenette(tmp_path / "imagenette2-160" / "imagenette2-160")
     monkeypatch.setenv("ILSVRC_DATA", str(tmp_path))
@@ -299,6 +487,80 @@ def test_pixels_of_no_known_range_are_refused(kind):
     values = np.linspace(0, 1, 1200).reshape(30, 40) * (1 if kind == "float32" else 1e6)
     with pytest.raises(ValueError, match=r"of no known range: save it in 8 bits"):
         arrays.decode(encoded(Image.fromarray(values.astype(kind)), "TIFF"), 16)
+
+
+def test_a_file_of_signed_numbers_is_refused():
+    for values, kind in [(PHOTOGRAPH[..., 0], 2), (np.full((30, 40), 900, np.uint16), 2)]:
+        content = encoded(Image.fromarray(values), "TIFF", tiffinfo={339: kind})
+        with pytest.raises(ValueError, match=r"signed pixels.*save it in 8 bits"):
+            arrays.decode(content, 16)
+
+
+def test_a_file_in_which_0_is_white_is_inverted():
+    dark = np.full((30, 40), 6553, np.uint16)
+    found = arrays.decode(encoded(Image.fromarray(dark), "TIFF", tiffinfo={262: 0}), 16)
+    assert np.abs(found.astype(int) - 230).max() <= 1
+
+
+CLEAR = {
+    "RGBA": lambda: encoded(Image.new("RGBA", (40, 30), (9, 9, 9, 0))),
+    "WebP": lambda: encoded(Image.new("RGBA", (40, 30), (9, 9, 9, 0)), "WEBP", lossless=True),
+    "TIFF": lambda: encoded(Image.new("RGBA", (40, 30), (9, 9, 9, 0)), "TIFF"),
+    "LA": lambda: encoded(Image.new("LA", (40, 30), (9, 0))),
+    "a colour of RGB": lambda: encoded(
+        Image.new("RGB", (40, 30), (1, 2, 3)), transparency=(1, 2, 3)
+    ),
+    "a colour of L": lambda: encoded(Image.new("L", (40, 30), 9), transparency=9),
+    "a colour of P": lambda: encoded(Image.new("P", (40, 30), 0), transparency=0),
+    "GIF": lambda: encoded(Image.new("P", (40, 30), 0), "GIF", transparency=0),
+}
+
+
+@pytest.mark.parametrize("kind", CLEAR)
+def test_what_is_transparent_lies_on_white(kind):
+    assert arrays.decode(CLEAR[kind](), 16).min() == 255
+
+
+def test_what_is_half_transparent_is_mixed_with_white_and_stays_upright():
+    image = Image.new("RGBA", (64, 64), (255, 0, 0, 255))
+    image.paste((0, 0, 0, 128), (0, 0, 64, 32))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned: show it a quarter clockwise
+    found = arrays.decode(encoded(image.rotate(90), exif=exif), 32)
+    assert found[4, 16].tolist() == [127] * 3 and found[-4, 16].tolist() == [255, 0, 0]
+
+
+def test_a_transparent_colour_of_16_bits_is_refused():
+    deep = Image.fromarray(np.full((30, 40), 7000, np.uint16))
+    with pytest.raises(ValueError, match=r"transparent colour .*save it in 8 bits"):
+        arrays.decode(encoded(deep, transparency=7000), 16)
+
+
+@pytest.mark.parametrize("form", ["TIFF", "GIF", "WEBP", "PNG"])
+def test_a_file_of_several_pictures_is_named_and_left_out(folder, form):
+    pictures = [Image.fromarray(np.roll(PHOTOGRAPH, n, 0)) for n in range(3)]
+    several = encoded(pictures[0], form, save_all=True, append_images=pictures[1:])
+    (folder / "a" / "9.png").write_bytes(several)
+    dataset = load(folder)
+    assert dataset.skipped == [("a/9.png", "3 pictures in one file: save the one that is meant")]
+    assert len(dataset.y_train) + len(dataset.y_val) == 10
+
+
+def test_a_phones_photograph_with_its_preview_is_taken():
+    first, preview = (Image.fromarray(np.full((30, 40, 3), n, "uint8")) for n in (200, 50))
+    content = encoded(first, "MPO", save_all=True, append_images=[preview])
+    assert np.abs(arrays.decode(content, 16).astype(int) - 200).max() < 4
+
+
+def test_a_class_that_cannot_be_read_says_why(folder, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(arrays, "_bytes", refuse)
+    with pytest.raises(
+        ValueError, match=r"none of the 4 train files of 'a' .*Permission denied. Let"
+    ):
+        load(folder)
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "YCbCr", "I;16"])

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ilsvrc import data
-from ilsvrc.hints import did_you_mean
+from ilsvrc import data, paths
+from ilsvrc.hints import did_you_mean, whole_number
 
 
 @dataclass(frozen=True)
@@ -145,18 +145,24 @@ def check(**given) -> None:
     if not isinstance(given.get("claims", False), (bool, np.bool_)):
         raise ValueError(f"claims is {given['claims']!r}; it must be True or False.")
     for name, (least, most) in BOUNDS.items():
-        value = given.get(name)
-        whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-        if value is not None and not (whole and least <= value <= most):
-            raise ValueError(
-                f"{name} is {value!r}; it must be a whole number from {least:,} to {most:,}, or "
-                "None for what the profile has."
-            )
+        whole_number(name, given.get(name), least, most, "what the profile has")
 
 
 def best_data(profile: Profile) -> str:
-    """Return the data set to take: the first preferred one that is here, else the last."""
-    return next((name for name in profile.data[:-1] if data.find(name)), profile.data[-1])
+    """Return the data set to take: the first preferred one that is here, else the last.
+
+    Raises:
+        FileNotFoundError: ``ILSVRC_DATA`` names a folder that holds none of those preferred.
+    """
+    found = next((name for name in profile.data[:-1] if data.find(name)), profile.data[-1])
+    place = paths.data_folder()
+    if found == "photographs" and len(profile.data) > 1 and place:  # no stand-in without a word
+        raise FileNotFoundError(
+            f"ILSVRC_DATA names {place}, and no Imagenette is there. Set it to the folder that "
+            "holds imagenette2-160, or fetch that: ilsvrc data fetch imagenette2-160. Unset it to "
+            "work with the embedded photographs."
+        )
+    return found
 
 
 def settle(

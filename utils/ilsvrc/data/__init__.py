@@ -12,11 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from .. import paths
+from ..hints import whole_number
 from . import photographs
 from .arrays import decoded
 from .catalogue import CATALOGUE, Entry, variants
 from .download import install
-from .folders import image_files, scan
+from .folders import Listing, image_files, scan
 from .photographs import open_photograph, probe, square
 
 __all__ = [
@@ -103,21 +104,17 @@ def load(
         ConnectionError: it could not be downloaded.
         OSError: the disk has no room for it.
     """
-    if size < 1:
-        raise ValueError(f"size={size}: an image has at least one pixel a side.")
+    size = whole_number("size", size, 1, 4_096)
+    images = whole_number("images", images, 1, 10**9, "all")
+    seed = whole_number("seed", seed, 0, 2**63 - 1)
     if bad not in ("skip", "raise"):
         raise ValueError(f"bad={bad!r}: say 'skip' or 'raise'.")
+    if download not in (True, False):
+        raise ValueError(f"download={download!r}: say True or False.")
     if name == "photographs":
         return _load_photographs(size, images, seed)
     root, entry = _root(name, size, path, download)
-    listing = scan(root)
-    count = len(listing.train) + len(listing.val)
-    if name != "folder" and count < entry.images:
-        raise ValueError(
-            f"{root} holds {count:,} of the {entry.images:,} images of {entry.name}: it is not "
-            "whole. Take the folder away and unpack the archive again (or: ilsvrc data fetch "
-            'imagenette2-160). A choice of your own is loaded with load("folder", path=...).'
-        )
+    listing = scan(root) if name == "folder" else _whole(root, entry)
     arrays = decoded(listing, size)
     if arrays.skipped:
         message = _complaint(root, arrays.skipped, len(listing.train) + len(listing.val))
@@ -178,7 +175,11 @@ def fetch(wanted: str | Entry) -> Path:
     """
     names = [wanted.name] if isinstance(wanted, Entry) else variants(wanted)
     entry = wanted if isinstance(wanted, Entry) else CATALOGUE[names[0]]
-    return _find(names, None) or install(entry, paths.cache() / "data")
+    root = _find(names, None)
+    if root is None:
+        return install(entry, paths.cache() / "data")
+    _whole(root, entry if isinstance(wanted, Entry) else CATALOGUE[root.name])
+    return root
 
 
 def status() -> list[dict]:
@@ -186,7 +187,7 @@ def status() -> list[dict]:
 
     Each row has ``name``; ``where``, the folder, "embedded", or None where it is not there;
     ``images``; ``bytes``, of the images or, where it is not there, of the download (None where
-    there is none); and ``whole``, False where images are missing.
+    there is none); and ``whole``, False where images are missing, or there are more than its own.
     """
     embedded = [photographs.locate(photograph) for photograph in photographs.PHOTOGRAPHS]
     rows = [
@@ -205,13 +206,13 @@ def status() -> list[dict]:
         if root:
             files = image_files(root)
             sizes = [os.lstat(path).st_size for path in files]
-            row |= {"images": len(files), "bytes": sum(sizes), "whole": len(files) >= entry.images}
+            row |= {"images": len(files), "bytes": sum(sizes), "whole": len(files) == entry.images}
         rows.append(row)
     return rows
 
 
 def _find(names: list[str], path: str | os.PathLike | None) -> Path | None:
-    for place in [Path(path).expanduser()] if path else _places():
+    for place in _places() if path is None else [paths.expanded(path, "path=")]:
         for name in names:
             own = place.resolve().name == name  # the data set's own folder, not one that holds it
             root = place if own else place / name
@@ -232,7 +233,7 @@ def _root(name: str, size: int, path, download: bool) -> tuple[Path, Entry]:
     if name == "folder":
         if path is None:
             raise ValueError('load("folder") needs path=, a folder of class folders.')
-        root = Path(path).expanduser()
+        root = paths.expanded(path, "path=")
         if not root.is_dir():
             raise FileNotFoundError(f"There is no folder {root}.")
         return root, Entry("folder", root.resolve().name, f"images in {root.resolve().name}", 0)
@@ -245,8 +246,33 @@ def _root(name: str, size: int, path, download: bool) -> tuple[Path, Entry]:
     return root, CATALOGUE[root.name]
 
 
+def _whole(root: Path, entry: Entry) -> Listing:
+    """List a data set that the course knows.
+
+    Raises:
+        ValueError: it is half unpacked, or holds more than its own images.
+    """
+    try:
+        listing = scan(root)
+    except ValueError as error:
+        wrong = str(error)
+    else:
+        count = len(listing.train) + len(listing.val)
+        if count == entry.images:
+            return listing
+        wrong = f"{root} holds {count:,} of the {entry.images:,} images of {entry.name}."
+        if count > entry.images:
+            wrong = f"{root} holds {count:,} images, and {entry.name} has {entry.images:,}."
+    again = entry.name if entry.url else "imagenette2-160"
+    raise ValueError(
+        f"{wrong} So this {entry.name} is not as it was made: take the folder away and unpack the "
+        f"archive again (or: ilsvrc data fetch {again}). A choice of your own, in a folder of "
+        'another name, is loaded with load("folder", path=...).'
+    )
+
+
 def _missing(name: str, names: list[str], path) -> str:
-    places = [Path(path).expanduser()] if path else _places()
+    places = _places() if path is None else [paths.expanded(path, "path=")]
     looked = ", ".join(
         f"{place}{'' if place.is_dir() else ' (no such folder)'}" for place in places
     )

@@ -115,7 +115,7 @@ def variants(name: str, size: int | None = None) -> list[str]:
         if size <= 320:
             return ["imagenette2-320", "imagenette2", "imagenette2-224", "imagenette2-160"]
         return ["imagenette2", "imagenette2-320", "imagenette2-224", "imagenette2-160"]
-    if name in CATALOGUE:
+    if isinstance(name, str) and name in CATALOGUE:
         return [name]
     if name in ("photographs", "folder"):
         raise ValueError(f"{name!r} is not in the catalogue: there is nothing to find or to fetch.")

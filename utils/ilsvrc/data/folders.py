@@ -7,6 +7,7 @@ from pathlib import Path
 
 from .catalogue import IMAGENETTE_CLASSES
 
+ANNOTATIONS = "val_annotations.txt"  # of Tiny ImageNet: a line a validation image
 VAL_SHARE = 0.2  # where a folder brings no split of its own
 SPLITS = {  # what people call train/ and val/
     **dict.fromkeys(["train", "training", "trainset", "train_set"], "train"),
@@ -47,18 +48,19 @@ def scan(root: Path) -> Listing:
     Raises:
         ValueError: when there is no usable data set; the message says what is missing.
     """
-    if (root / "val" / "val_annotations.txt").is_file():
+    if (root / "val" / ANNOTATIONS).is_file() and _folders(root / "val") == ["images"]:
         listing = _scan_tiny(root)
     elif (root / "train").is_dir() or (root / "val").is_dir():
         listing = _scan_split(root)
     else:
         _refuse_other_splits(root)
+        _refuse_deeper(root)
         listing = _scan_classes(root)
     for split, files in [("training", listing.train), ("validation", listing.val)]:
         counts = dict.fromkeys(range(len(listing.class_ids)), 0)
         for _, label in files:
             counts[label] += 1
-        refuse_empty(root, split, {listing.class_ids[label]: n for label, n in counts.items()})
+        _refuse_empty(root, split, {listing.class_ids[label]: n for label, n in counts.items()})
     return listing
 
 
@@ -71,7 +73,7 @@ def image_files(root: Path) -> list[Path]:
     return [root / path for path, _ in listing.train + listing.val]
 
 
-def refuse_empty(root: Path, split: str, counts: dict[str, int]) -> None:
+def _refuse_empty(root: Path, split: str, counts: dict[str, int]) -> None:
     """Raise a ValueError that names the classes without an image in a split."""
     empty = [name for name, count in counts.items() if not count]
     if empty:
@@ -100,14 +102,23 @@ def _refuse_other_splits(root: Path) -> None:
         )
 
 
+def _refuse_deeper(root: Path) -> None:
+    """Raise a ValueError where all lies within a lone folder, as archives are unpacked."""
+    deeper = root
+    while len(inner := _folders(deeper)) == 1:
+        deeper = deeper / inner[0]
+    if inner and deeper != root:
+        raise ValueError(
+            f"{root} holds one folder alone, and the folders {_few(inner)} are deeper: give "
+            f"path={str(deeper)!r}."
+        )
+
+
 def _scan_split(root: Path) -> Listing:
     for split in ("train", "val"):
         if not (root / split).is_dir():
             _refuse_other_splits(root)
-            raise ValueError(
-                f"{root} has no folder {split!r}. A data set is either train/ and val/ with one "
-                "folder a class in each, or class folders alone, which are then split here."
-            )
+            _refuse_half(root, split)
     class_ids = _class_ids(root / "train")
     strangers = sorted(set(_folders(root / "val")) - set(class_ids))
     if strangers:
@@ -123,6 +134,13 @@ def _scan_split(root: Path) -> Listing:
     return Listing(root, class_ids, [IMAGENETTE_CLASSES.get(c, c) for c in class_ids], train, val)
 
 
+def _refuse_half(root: Path, split: str) -> None:
+    raise ValueError(
+        f"{root} has no folder {split!r}. A data set is either train/ and val/ with one "
+        "folder a class in each, or class folders alone, which are then split here."
+    )
+
+
 def _scan_classes(root: Path) -> Listing:
     class_ids = _class_ids(root)
     train, val = [], []
@@ -136,22 +154,46 @@ def _scan_classes(root: Path) -> Listing:
 
 
 def _scan_tiny(root: Path) -> Listing:
+    if not (root / "train").is_dir():
+        _refuse_half(root, "train")
     class_ids = _class_ids(root / "train")
     labels = {name: label for label, name in enumerate(class_ids)}
     train = [(path, labels[name]) for name in class_ids for path in _files(root, f"train/{name}")]
-    present = set(_files(root, "val/images"))
+    annotated = _annotations(root / "val" / ANNOTATIONS)
     val = []
-    for line in (root / "val" / "val_annotations.txt").read_text().splitlines():
-        file, name = line.split("\t")[:2]
-        if f"val/images/{file}" in present and name in labels:
-            val.append((f"val/images/{file}", labels[name]))
+    for path in _files(root, "val/images"):
+        name = annotated.get(path.removeprefix("val/images/"))
+        if name not in labels:
+            said = f"says {name!r}, which train/ has not" if name else "does not say"
+            raise ValueError(
+                f"{root / 'val' / ANNOTATIONS}: of which class {path} is, it {said}. Unpack the "
+                "archive again, or take the image away."
+            )
+        val.append((path, labels[name]))
     val.sort(key=lambda item: (item[1], item[0]))
     names = {}
     if (root / "words.txt").is_file():
-        for line in (root / "words.txt").read_text().splitlines():
+        for line in (root / "words.txt").read_text("utf-8", "replace").splitlines():
             name, _, words = line.partition("\t")
             names[name] = words.split(",")[0]
     return Listing(root, class_ids, [names.get(c, c) for c in class_ids], train, val)
+
+
+def _annotations(file: Path) -> dict[str, str]:
+    """Return the class of each validation image of Tiny ImageNet by its name.
+
+    Raises:
+        ValueError: A line is none of the format's, or names another class than one before.
+    """
+    found = {}
+    for number, line in enumerate(file.read_text("utf-8-sig", "replace").splitlines(), 1):
+        name, *rest = line.rstrip().split("\t")
+        if name and (not rest or found.setdefault(name, rest[0]) != rest[0]):
+            raise ValueError(
+                f"{file}, line {number}: {line[:60]!r} is no image, a tab and its one class. "
+                "Unpack the archive again."
+            )
+    return found
 
 
 def _class_ids(folder: Path) -> list[str]:
@@ -160,7 +202,7 @@ def _class_ids(folder: Path) -> list[str]:
         found = f"only {class_ids[0]!r}" if class_ids else "none"
         raise ValueError(
             f"{folder} needs at least two class folders, and has {found}. Put the images of each "
-            "class into a folder of their own; if they are one folder deeper, name that folder."
+            "class into a folder of their own."
         )
     return class_ids
 
