@@ -46,6 +46,9 @@ def test_a_gpu_that_is_not_used_is_said(monkeypatch):
         ("ILSVRC_PROFILE", "laptp", "Did you mean 'laptop'"),
         ("ILSVRC_PROFILE", "gpu", "there is none"),
         ("XDG_CACHE_HOME", "/dev/null", "cannot be written"),
+        ("XDG_CACHE_HOME", "cache", "no path from the root"),
+        ("ILSVRC_DATA", "~nobody-of-this-name", "no such home"),
+        ("ILSVRC_DATA", "/usr", "a folder without Imagenette"),
     ],
 )
 def test_settings_that_cannot_be_are_said(monkeypatch, variable, value, said):

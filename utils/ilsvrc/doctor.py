@@ -22,7 +22,7 @@ def report() -> tuple[list[tuple[str, str]], list[str]]:
     lines, wrong = [], []
     for part in (_python, _packages, _device, _memory, _cache, _data):
         part(lines, wrong)
-    return lines, wrong
+    return lines, list(dict.fromkeys(wrong))  # a cache that cannot be is met twice
 
 
 def _python(lines, wrong) -> None:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -222,12 +223,11 @@ class Keeper(keras.callbacks.Callback):
             self.model.load_weights(epoch / "net.weights.h5")
         else:
             with np.load(epoch / "net.npz") as kept:
-                values = [kept[name] for name in kept.files]
-            fine = all(np.isfinite(column[-1]) for column in state["history"].values())
-            if fine and not all(np.isfinite(value).all() for value in values):
-                return False  # a loss that was a number comes from weights that are
-            for variable, value in zip(self._variables(), values, strict=True):
-                variable.assign(value)
+                fine = all(np.isfinite(column[-1]) for column in state["history"].values())
+                if fine and not all(np.isfinite(kept[name]).all() for name in kept.files):
+                    return False  # a loss that was a number comes from weights that are
+                for variable, name in zip(self._variables(), kept.files, strict=True):
+                    variable.assign(kept[name])
         self.history, self.seconds, self.commit = (
             state[name] for name in ("history", "seconds", "commit")
         )
@@ -272,9 +272,13 @@ class Keeper(keras.callbacks.Callback):
 
     def _write(self, part: Path, epochs: int) -> None:
         part.mkdir(parents=True)
-        # By NumPy: HDF5, in which Keras writes, ends the process where the disk is full.
-        values = map(keras.ops.convert_to_numpy, self._variables())
-        np.savez(part / "net.npz", **{f"{n}": records.plain(v) for n, v in enumerate(values)})
+        # HDF5, in which Keras writes, ends the process where the disk is full; `np.savez` would
+        # hold all in memory once more.
+        with zipfile.ZipFile(part / "net.npz", "w") as kept:
+            for number, variable in enumerate(self._variables()):
+                value = records.plain(keras.ops.convert_to_numpy(variable))
+                with kept.open(f"{number}.npy", "w", force_zip64=True) as file:
+                    np.lib.format.write_array(file, value)
         np.savez(part / "filters.npz", **{str(k): v for k, v in self.filters.items()})
         state = {
             "epochs": epochs,
