@@ -4,10 +4,10 @@ import re
 
 import pandas as pd
 import pytest
-from networks import NETWORKS
 
 from ilsvrc import facts
 from ilsvrc.paths import ROOT
+from networks import NETWORKS
 
 pytestmark = pytest.mark.once
 
