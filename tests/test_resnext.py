@@ -323,6 +323,7 @@ def test_without_shortcuts_only_these_are_missing(module):
     check_depth(plain)
 
 
+@pytest.mark.once
 def test_a_layer_put_at_the_end_of_a_branch_stands_just_before_the_addition(module):
     def end(f, name):
         return layers.Dropout(0.1, name=f"{name}_end")(f)
