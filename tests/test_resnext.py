@@ -200,7 +200,7 @@ PLANTED = {  # what is right, what is wrong, for which network, and which check 
 
 @pytest.mark.once
 def test_slim_networks_pass_the_checks_too(module):
-    for kind in ("26_32x4d", "26_8x14d", "26_1x64d"):
+    for kind in ("20_32x4d", "20_8x14d", "20_1x64d"):
         model = module.slim_resnext(kind)
         for check in CHECKS:
             check(model)
@@ -323,6 +323,7 @@ def test_without_shortcuts_only_these_are_missing(module):
     check_depth(plain)
 
 
+@pytest.mark.once
 def test_a_layer_put_at_the_end_of_a_branch_stands_just_before_the_addition(module):
     def end(f, name):
         return layers.Dropout(0.1, name=f"{name}_end")(f)
@@ -447,4 +448,5 @@ def test_the_slim_networks_of_the_claims_cost_about_the_same(module):
     alike = [macs[form] for form in module.FORMS]
     assert max(alike) < 1.08 * min(alike)
     twice = [macs[name] for name in ("deeper", "wider", "more-paths")]
-    assert max(twice) < 1.1 * min(twice) and min(twice) > 1.55 * macs["1x64d"]
+    assert max(twice) < 1.12 * min(twice) and min(twice) > 1.55 * macs["1x64d"]
+    assert max(twice) == macs["more-paths"] and max(twice) < 2 * macs["1x64d"]
