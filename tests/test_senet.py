@@ -273,6 +273,7 @@ def test_without_gates_it_is_resnet(module):
     assert networks.apart([outputs(gated, images)], [expected]) < 1e-5
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("place", ["before", "beside", "after"])
 def test_another_place_is_another_network(module, place):
     """Each stands where it says, told by the layer that its product feeds."""
@@ -292,6 +293,7 @@ def test_another_place_is_another_network(module, place):
     assert given.endswith("_relu")
 
 
+@pytest.mark.once
 def test_gates_are_added_to_any_network(module):
     """VGG gets them behind each ReLU, Inception behind each module; the rest stays as it was."""
     small = {"input_shape": (64, 64, 3), "classes": 10}
@@ -322,6 +324,7 @@ def test_frozen_gates_do_not_see_the_image(module):
     np.testing.assert_allclose(still, np.tile(found[0].mean(0), (6, 1)), atol=1e-5)
 
 
+@pytest.mark.once
 def test_a_spread_between_classes_is_told_from_chance(module):
     rng = np.random.default_rng(0)
     labels = np.repeat(np.arange(4), 25)
@@ -332,6 +335,7 @@ def test_a_spread_between_classes_is_told_from_chance(module):
     assert module.spread(module.by_class(values, rng.permutation(labels))) < 0.4
 
 
+@pytest.mark.once
 def test_the_slim_sibling_takes_small_images(module):
     slim = module.slim_se_resnet(logits=True)
     assert (slim.input_shape, slim.output_shape) == ((None, 64, 64, 3), (None, 10))
@@ -343,6 +347,7 @@ def test_the_slim_sibling_takes_small_images(module):
 # What the page says of the paper
 
 
+@pytest.mark.once
 def test_the_papers_numbers_say_what_the_page_says():
     nets = ("resnet50", "resnet101", "resnet152", "resnext50", "resnext101", "vgg16")
     nets += ("inception_v2", "inception_resnet_v2")
@@ -366,6 +371,7 @@ def test_the_papers_numbers_say_what_the_page_says():
     assert slower == pytest.approx(1.1, abs=0.01)
 
 
+@pytest.mark.once
 def test_the_last_steps_of_the_challenge_are_small():
     error = [facts.value(f"challenge.{year}.top5_error") for year in range(2010, 2018)]
     assert error == sorted(error, reverse=True)
@@ -389,6 +395,7 @@ def published(*names):
     return found if len(found) > 1 else found[0]
 
 
+@pytest.mark.once
 def test_the_pictures_of_the_gates_have_what_they_show():
     arrays = published("se_resnet").arrays
     blocks = len(arrays["gates/blocks"])
@@ -397,12 +404,14 @@ def test_the_pictures_of_the_gates_have_what_they_show():
     assert (arrays["gates/between"] <= arrays["gates/images"]).all()
 
 
+@pytest.mark.once
 def test_the_long_pair_is_flat():
     for record in published("se-long", "resnet-long"):
         curve = record.by_epoch("val_accuracy").mean(0)
         assert abs(curve[-1] - curve[-4]) < 0.01
 
 
+@pytest.mark.once
 def test_every_claim_has_a_verdict_when_its_runs_are_there(module):
     evidence = {run.name: records.read(paths.record(NAME, run.name)) for run in module.runs}
     table = page.verdicts(evidence, module.tested)
