@@ -153,6 +153,7 @@ def test_inception_resnet_v2_is_the_released_one(module):
 def test_the_papers_stem_is_an_option_with_its_own_count(module):
     model = module.inception_resnet_v2(stem=module.stem_v4)
     assert networks.learnable(model) == 57_942_536
+    assert facts.value("inception_resnet_v2.paper_stem_parameters") == 57_942_536
     networks.gmac(14.352)(model)
     maps = {"stem3": 384, "a10": 384, "reduce_a": 1152, "b20": 1152, "reduce_b": 2144}
     assert {name: model.get_layer(name).output.shape[-1] for name in maps} == maps
@@ -362,6 +363,35 @@ def test_the_slim_pair_costs_the_same(module):
         assert (model.input_shape, model.output_shape) == ((None, 64, 64, 3), (None, 10))
     sides = [one.output.shape[1] for one in map(residual.get_layer, ("a2", "b2", "c2_add"))]
     assert sides == [16, 8, 4]
+
+
+def test_units_are_looked_at_on_every_grid(module):
+    names = [layer.name for layer in module.slim_inception_resnet_v2().layers]
+    for begin, end in module.units_of.values():
+        assert [name for name in names if name.startswith(begin) and name.endswith(end)], begin
+
+
+@pytest.mark.slow
+def test_short_trainings_begin_alike_and_a_high_rate_kills(module):
+    rng = np.random.default_rng(0)
+    images, labels = rng.normal(size=(16, 32, 32, 3)).astype("float32"), np.arange(16) % 4
+    losses, zeros = module.short_trainings(
+        images, labels, 4, 0.05, 1.0, [1e-3, 3.0], steps=6, batch=8, every=3
+    )
+    assert losses.shape == (2, 6) and zeros.shape == (2, 2)
+    assert losses[0, 0] == pytest.approx(losses[1, 0], rel=1e-4) and zeros[0, 0] == zeros[1, 0]
+    assert zeros[1, 1] > zeros[0, 1] and zeros[0, 1] < 0.5
+
+
+@pytest.mark.once
+def test_what_the_page_says_of_counts():
+    drawn, v4 = (
+        facts.value(f"{key}macs") for key in ("inception_resnet_v2.drawn_", "inception_v4.")
+    )
+    assert drawn / v4 == pytest.approx(0.75, abs=0.01)
+    released = facts.value("inception_v4.released_parameters")
+    assert facts.value("inception_v4.parameters") - released == 31_584
+    assert facts.value("inception_resnet_v2.macs") > v4
 
 
 def test_without_scales_or_shortcuts_only_that_changes(module):
