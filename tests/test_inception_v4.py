@@ -48,6 +48,13 @@ def check_v4_shapes(model):
     assert not names & {"a5", "b8", "c4"}
 
 
+def check_forks(model):
+    """The stem forks three times, and each time two branches are joined."""
+    for name in ("stem1", "stem2", "stem3"):
+        joined = model.get_layer(name)
+        assert isinstance(joined, keras.layers.Concatenate) and len(inputs(joined)) == 2, name
+
+
 def check_no_shortcuts(model):
     """Every module hands on its own maps alone: nothing is added, and nothing passes it by."""
     assert not kinds(model, keras.layers.Add)
@@ -73,7 +80,7 @@ def check_kernels(model):
 
 
 V4 = [check_v4_parameters, check_v4_macs, check_v4_grids, check_v4_shapes]
-V4 += [check_no_shortcuts, check_norms, check_kernels]
+V4 += [check_forks, check_no_shortcuts, check_norms, check_kernels]
 
 
 @pytest.mark.once
@@ -255,7 +262,7 @@ V4_PLANTED = {
     "no second fork in the stem": (
         'x = join("stem2", a, conv(b, 96, 3, "stem2_7x7_4", 1, pad))',
         'x = conv(b, 192, 3, "stem2", 1, pad)',
-        check_v4_shapes,
+        check_forks,
     ),
 }
 
