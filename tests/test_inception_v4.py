@@ -72,7 +72,7 @@ def check_norms(model):
 
 def check_kernels(model):
     found = {one.name: one.kernel_size for one in kinds(model, keras.layers.Conv2D)}
-    for i in range(1, 8):
+    for i in [i for i in range(1, 8) if f"b{i}_1x1_1" in found]:
         assert [found[f"b{i}_7x7_{j}"] for j in (1, 2, 3)] == [(1, 1), (1, 7), (7, 1)]
         sizes = [found[f"b{i}_double_{j}"] for j in range(1, 6)]
         assert sizes == [(1, 1), (1, 7), (7, 1), (1, 7), (7, 1)]
@@ -188,13 +188,9 @@ def test_the_papers_drawings_are_built_and_counted(module, version, count, billi
 
 @pytest.mark.once
 def test_version_1_is_the_first_drawing(module):
-    one, other = (
-        build((75, 75, 3), 10)
-        for build in (
-            module.inception_resnet_v1,
-            lambda *a: module.inception_resnet_drawn("v1", *a),
-        )
-    )
+    small = {"blocks": (1, 1, 1), "width": 0.1}
+    one = module.inception_resnet_v1((75, 75, 3), 10, **small)
+    other = module.inception_resnet_drawn("v1", (75, 75, 3), 10, **small)
     assert [layer.name for layer in one.layers] == [layer.name for layer in other.layers]
     assert one.name == "inception_resnet_v1"
 
@@ -271,7 +267,8 @@ V4_PLANTED = {
 @pytest.mark.parametrize("mistake", V4_PLANTED)
 def test_a_mistake_in_inception_v4_fails_its_check(mistake, planted):
     right, wrong, check = V4_PLANTED[mistake]
-    model = planted("2016_inception_v4", right, wrong).inception_v4((75, 75, 3))
+    small = {} if check is check_v4_shapes else {"modules": (2, 2, 2), "width": 0.25}
+    model = planted("2016_inception_v4", right, wrong).inception_v4((75, 75, 3), **small)
     with pytest.raises((AssertionError, ValueError)):
         check(model)
 
