@@ -48,6 +48,13 @@ def check_v4_shapes(model):
     assert not names & {"a5", "b8", "c4"}
 
 
+def check_forks(model):
+    """The stem forks three times, and each time two branches are joined."""
+    for name in ("stem1", "stem2", "stem3"):
+        joined = model.get_layer(name)
+        assert isinstance(joined, keras.layers.Concatenate) and len(inputs(joined)) == 2, name
+
+
 def check_no_shortcuts(model):
     """Every module hands on its own maps alone: nothing is added, and nothing passes it by."""
     assert not kinds(model, keras.layers.Add)
@@ -65,7 +72,7 @@ def check_norms(model):
 
 def check_kernels(model):
     found = {one.name: one.kernel_size for one in kinds(model, keras.layers.Conv2D)}
-    for i in range(1, 8):
+    for i in [i for i in range(1, 8) if f"b{i}_1x1_1" in found]:
         assert [found[f"b{i}_7x7_{j}"] for j in (1, 2, 3)] == [(1, 1), (1, 7), (7, 1)]
         sizes = [found[f"b{i}_double_{j}"] for j in range(1, 6)]
         assert sizes == [(1, 1), (1, 7), (7, 1), (1, 7), (7, 1)]
@@ -73,7 +80,7 @@ def check_kernels(model):
 
 
 V4 = [check_v4_parameters, check_v4_macs, check_v4_grids, check_v4_shapes]
-V4 += [check_no_shortcuts, check_norms, check_kernels]
+V4 += [check_forks, check_no_shortcuts, check_norms, check_kernels]
 
 
 @pytest.mark.once
@@ -153,6 +160,7 @@ def test_inception_resnet_v2_is_the_released_one(module):
 def test_the_papers_stem_is_an_option_with_its_own_count(module):
     model = module.inception_resnet_v2(stem=module.stem_v4)
     assert networks.learnable(model) == 57_942_536
+    assert facts.value("inception_resnet_v2.paper_stem_parameters") == 57_942_536
     networks.gmac(14.352)(model)
     maps = {"stem3": 384, "a10": 384, "reduce_a": 1152, "b20": 1152, "reduce_b": 2144}
     assert {name: model.get_layer(name).output.shape[-1] for name in maps} == maps
@@ -180,13 +188,9 @@ def test_the_papers_drawings_are_built_and_counted(module, version, count, billi
 
 @pytest.mark.once
 def test_version_1_is_the_first_drawing(module):
-    one, other = (
-        build((75, 75, 3), 10)
-        for build in (
-            module.inception_resnet_v1,
-            lambda *a: module.inception_resnet_drawn("v1", *a),
-        )
-    )
+    small = {"blocks": (1, 1, 1), "width": 0.1}
+    one = module.inception_resnet_v1((75, 75, 3), 10, **small)
+    other = module.inception_resnet_drawn("v1", (75, 75, 3), 10, **small)
     assert [layer.name for layer in one.layers] == [layer.name for layer in other.layers]
     assert one.name == "inception_resnet_v1"
 
@@ -254,7 +258,7 @@ V4_PLANTED = {
     "no second fork in the stem": (
         'x = join("stem2", a, conv(b, 96, 3, "stem2_7x7_4", 1, pad))',
         'x = conv(b, 192, 3, "stem2", 1, pad)',
-        check_v4_shapes,
+        check_forks,
     ),
 }
 
@@ -263,7 +267,8 @@ V4_PLANTED = {
 @pytest.mark.parametrize("mistake", V4_PLANTED)
 def test_a_mistake_in_inception_v4_fails_its_check(mistake, planted):
     right, wrong, check = V4_PLANTED[mistake]
-    model = planted("2016_inception_v4", right, wrong).inception_v4((75, 75, 3))
+    small = {} if check is check_v4_shapes else {"modules": (2, 2, 2), "width": 0.25}
+    model = planted("2016_inception_v4", right, wrong).inception_v4((75, 75, 3), **small)
     with pytest.raises((AssertionError, ValueError)):
         check(model)
 
@@ -362,6 +367,35 @@ def test_the_slim_pair_costs_the_same(module):
         assert (model.input_shape, model.output_shape) == ((None, 64, 64, 3), (None, 10))
     sides = [one.output.shape[1] for one in map(residual.get_layer, ("a2", "b2", "c2_add"))]
     assert sides == [16, 8, 4]
+
+
+def test_units_are_looked_at_on_every_grid(module):
+    names = [layer.name for layer in module.slim_inception_resnet_v2().layers]
+    for begin, end in module.units_of.values():
+        assert [name for name in names if name.startswith(begin) and name.endswith(end)], begin
+
+
+@pytest.mark.slow
+def test_short_trainings_begin_alike_and_a_high_rate_kills(module):
+    rng = np.random.default_rng(0)
+    images, labels = rng.normal(size=(16, 32, 32, 3)).astype("float32"), np.arange(16) % 4
+    losses, zeros = module.short_trainings(
+        images, labels, 4, 0.05, 1.0, [1e-3, 3.0], steps=6, batch=8, every=3
+    )
+    assert losses.shape == (2, 6) and zeros.shape == (2, 2)
+    assert losses[0, 0] == pytest.approx(losses[1, 0], rel=1e-4) and zeros[0, 0] == zeros[1, 0]
+    assert zeros[1, 1] > zeros[0, 1] and zeros[0, 1] < 0.5
+
+
+@pytest.mark.once
+def test_what_the_page_says_of_counts():
+    drawn, v4 = (
+        facts.value(f"{key}macs") for key in ("inception_resnet_v2.drawn_", "inception_v4.")
+    )
+    assert drawn / v4 == pytest.approx(0.75, abs=0.01)
+    released = facts.value("inception_v4.released_parameters")
+    assert facts.value("inception_v4.parameters") - released == 31_584
+    assert facts.value("inception_resnet_v2.macs") > v4
 
 
 def test_without_scales_or_shortcuts_only_that_changes(module):

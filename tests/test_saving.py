@@ -21,6 +21,7 @@ SLIM = {
     "2015_inception_v3": ["slim_inception_v3"],
     "2015_resnet": ["slim_resnet", "slim_plain"],
     "2016_resnet_v2": ["slim_resnet_v2"],
+    "2016_inception_v4": ["slim_inception_v4", "slim_inception_resnet_v2"],
     "2016_resnext": ["slim_resnext"],
     "2017_senet": ["slim_se_resnet", "slim_se_resnext", "slim_se_vgg"],
 }
