@@ -207,7 +207,12 @@ print(Lab("2012_alexnet", "smoke", epochs=2).train("alexnet").history["loss"])
 
 
 def trained():
-    return Lab("2012_alexnet", "smoke", epochs=2).train("alexnet").history["loss"]
+    """Return the losses of a short training of a narrow network."""
+    module = chapter("2012_alexnet")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "runs", list(module.runs))
+        exec(NARROW, {"__name__": "__main__"})
+        return Lab("2012_alexnet", "smoke", epochs=2).train("alexnet").history["loss"]
 
 
 def run_folder():
@@ -221,10 +226,8 @@ def finished(tmp_path_factory):
     cache = tmp_path_factory.mktemp("finished")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(cache))
-        module = chapter("2012_alexnet")
-        patch.setattr(module, "runs", list(module.runs))
-        exec(NARROW, {"__name__": "__main__"})
-        yield cache, trained()
+        losses = trained()
+    return cache, losses
 
 
 @pytest.mark.slow
