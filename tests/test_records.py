@@ -1,11 +1,13 @@
 import json
+import subprocess
+import sys
 import warnings
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from ilsvrc import files, records
+from ilsvrc import records
 
 pytestmark = pytest.mark.once
 
@@ -262,10 +264,10 @@ def test_a_hidden_file_is_no_record(record, tmp_path):
 
 
 def test_a_record_is_on_the_disk_before_it_has_its_name(record, tmp_path, monkeypatch):
-    done, fsync, replace = [], files.os.fsync, files.os.replace
-    monkeypatch.setattr(files.os, "fsync", lambda file: (done.append("disk"), fsync(file)))
+    done, fsync, replace = [], records.os.fsync, records.os.replace
+    monkeypatch.setattr(records.os, "fsync", lambda file: (done.append("disk"), fsync(file)))
     monkeypatch.setattr(
-        files.os, "replace", lambda one, other: (done.append("name"), replace(one, other))
+        records.os, "replace", lambda one, other: (done.append("name"), replace(one, other))
     )
     records.write(record, tmp_path)
     assert done == ["disk", "name"] * 2
@@ -278,3 +280,9 @@ def test_pickles_are_not_opened(record, tmp_path):
     spoiled(path, arrays=records.hashlib.sha256(content).hexdigest())
     with pytest.raises(ValueError, match="cannot be used"):
         records.read(path)
+
+
+def test_records_need_no_other_module_of_the_course():
+    code = "import sys, ilsvrc.records; print(*(m for m in sys.modules if m.startswith('ilsvrc')))"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.split() == ["ilsvrc", "ilsvrc.records"]

@@ -8,7 +8,7 @@ import pytest
 
 import ilsvrc
 import networks
-from ilsvrc import facts, ledger, page, paths, records
+from ilsvrc import facts, ledger
 
 NAME = "2017_senet"
 COUNTS = {  # parameters, billion MACs
@@ -384,37 +384,3 @@ def test_the_last_steps_of_the_challenge_are_small():
     assert error[-1] / error[-2] == pytest.approx(0.75, abs=0.01)
     assert error[-1] < facts.value("ilsvrc.mislabelled")
     assert (-np.diff(error)[-2:] < 1).all() and (-np.diff(error)[:-2] > 2).all()
-
-
-# What it says of published records; each is skipped until it has been trained
-
-
-def published(*names):
-    found = [records.read(paths.record(NAME, name)) for name in names]
-    if not all(found):
-        pytest.skip(f"not yet published: {', '.join(names)}")
-    return found if len(found) > 1 else found[0]
-
-
-@pytest.mark.once
-def test_the_pictures_of_the_gates_have_what_they_show():
-    arrays = published("se_resnet").arrays
-    blocks = len(arrays["gates/blocks"])
-    assert arrays["gates/classes"].shape == arrays["gates/shuffled"].shape == (blocks, 10, 50)
-    assert arrays["gates/frozen"].shape == (blocks + 2,)
-    assert (arrays["gates/between"] <= arrays["gates/images"]).all()
-
-
-@pytest.mark.once
-def test_the_long_pair_is_flat():
-    for record in published("se-long", "resnet-long"):
-        curve = record.by_epoch("val_accuracy").mean(0)
-        assert abs(curve[-1] - curve[-4]) < 0.01
-
-
-@pytest.mark.once
-def test_every_claim_has_a_verdict_when_its_runs_are_there(module):
-    evidence = {run.name: records.read(paths.record(NAME, run.name)) for run in module.runs}
-    table = page.verdicts(evidence, module.tested)
-    there = [c for c in module.tested if evidence[c.one] and evidence[c.other]]
-    assert len(table) == len(there)

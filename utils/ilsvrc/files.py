@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import sys
-import tempfile
 import zlib
 from pathlib import Path
 
@@ -82,28 +81,6 @@ def _sync(path: Path) -> None:
             raise
     finally:
         os.close(handle)
-
-
-def write_whole(path: Path, write) -> None:
-    """Write a file whole or not at all: under another name, onto the disk, then under its own.
-
-    Args:
-        path: Its folder is made if it is not there.
-        write: A function of the file, opened for bytes.
-    """
-    with room(path.parent, f"{path.name} is written"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, part = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=path.suffix)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                write(file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.chmod(part, 0o644)
-            os.replace(part, path)
-        except BaseException:
-            os.unlink(part)
-            raise
 
 
 def clear(path: Path) -> None:

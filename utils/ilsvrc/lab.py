@@ -8,7 +8,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from ilsvrc import backend, chapters, ledger, paths, profiles, publishing, records, training
+from ilsvrc import backend, chapters, files, ledger, paths, profiles, publishing, records, training
 from ilsvrc.data import Dataset, load
 from ilsvrc.hints import did_you_mean
 from ilsvrc.profiles import Plan, Run, settle
@@ -148,8 +148,9 @@ class Lab:
         """
         trained, plan = self._all_seeds(name), self.plan(name)
         record = publishing.account(plan, self.dataset(plan), self.chapter, trained)
-        unfinished = records.write(record, folder / "unfinished")
-        path = records.write(publishing.with_pictures(record, plan, trained[0]), folder)
+        with files.room(folder, "The record is written"):
+            unfinished = records.write(record, folder / "unfinished")
+            path = records.write(publishing.with_pictures(record, plan, trained[0]), folder)
         for file in (unfinished, unfinished.with_suffix(".npz")):
             file.unlink()
         return path

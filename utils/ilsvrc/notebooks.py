@@ -16,7 +16,7 @@ import jupytext
 import nbformat
 import yaml
 
-from ilsvrc import chapters, files, myst, paths, profiles
+from ilsvrc import chapters, files, myst, paths, profiles, records
 from ilsvrc.hints import did_you_mean
 
 REPOSITORY = yaml.safe_load(paths.SETTINGS.read_bytes())["repository"]["url"]
@@ -254,7 +254,7 @@ def _keep_outputs(old: nbformat.NotebookNode, new: nbformat.NotebookNode) -> Non
 def _write(notebook: nbformat.NotebookNode, file: Path) -> None:
     """Write a notebook whole or not at all."""
     text = nbformat.writes(notebook).rstrip("\n") + "\n"  # as nbformat.write ends it
-    files.write_whole(file, lambda out: out.write(text.encode()))
+    records.write_whole(file, lambda out: out.write(text.encode()))
 
 
 def main() -> None:

@@ -170,5 +170,6 @@ def pack(made: list[Path], shelf: Path, folder: Path) -> list[Path]:
             for file in members:
                 archive.add(file, file.relative_to(shelf))
         written.append(Path(folder) / f"records-{number}.tar")
-        files.write_whole(written[-1], lambda out, bundle=bundle: out.write(bundle.getvalue()))
+        with files.room(Path(folder), f"{written[-1].name} is written"):
+            records.write_whole(written[-1], lambda out, b=bundle: out.write(b.getvalue()))
     return written

@@ -3,14 +3,14 @@
 import hashlib
 import io
 import json
+import os
+import tempfile
 import warnings
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-
-from ilsvrc import files
 
 
 @dataclass(frozen=True)
@@ -159,6 +159,27 @@ def verdict(gain: float, samples: list[np.ndarray]) -> dict:
 # Reading and writing
 
 
+def write_whole(path: Path, write) -> None:
+    """Write a file whole or not at all: under another name, onto the disk, then under its own.
+
+    Args:
+        path: Its folder is made if it is not there.
+        write: A function of the file, opened for bytes.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, part = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=path.suffix)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(part, 0o644)
+        os.replace(part, path)
+    except BaseException:
+        os.unlink(part)
+        raise
+
+
 def write(record: Record, folder: Path) -> Path:
     """Write a record to `<folder>/<chapter>/<run>.json`, its arrays beside it; return the path."""
     path = folder / record["chapter"] / f"{record['run']}.json"
@@ -166,8 +187,8 @@ def write(record: Record, folder: Path) -> Path:
     np.savez_compressed(content, **{name: plain(a) for name, a in record.arrays.items()})
     digest = hashlib.sha256(content.getvalue()).hexdigest()
     text = json.dumps(record.facts | {"arrays": digest}, indent=1, ensure_ascii=False) + "\n"
-    files.write_whole(path.with_suffix(".npz"), lambda file: file.write(content.getvalue()))
-    files.write_whole(path, lambda file: file.write(text.encode()))
+    write_whole(path.with_suffix(".npz"), lambda file: file.write(content.getvalue()))
+    write_whole(path, lambda file: file.write(text.encode()))
     return path
 
 
