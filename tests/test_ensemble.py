@@ -1,11 +1,12 @@
 """What the page on the ensemble says of the published runs is so."""
 
+import math
 from itertools import combinations
 
 import numpy as np
 import pytest
 
-from ilsvrc import paths, records
+from ilsvrc import facts, paths, records
 
 pytestmark = pytest.mark.once
 
@@ -95,3 +96,12 @@ def test_seeds_disagree_less_and_the_two_with_large_images_cost_most(found):
     large = sum(r["network"]["macs"] for r in runs if r["data"]["size"] > 100)
     assert [r["run"] for r in runs if r["data"]["size"] > 100] == ["alexnet", "zfnet"]
     assert large > 0.6 * sum(r["network"]["macs"] for r in runs)
+
+
+def test_the_sums_in_the_prose_are_right():
+    table = facts.challenge().query("year == 2016").set_index("rank").top5_error
+    lead, images = table[2] - table[1], facts.value("ilsvrc.test_images")
+    assert round(lead, 2) == 0.04 and round(lead / 100 * images) == 40 and images == 100_000
+    assert round((table[1] / 100 * (1 - table[1] / 100) / images) ** 0.5 * 100, 2) == 0.05
+    right = sum(math.comb(7, k) * 0.75**k * 0.25 ** (7 - k) for k in range(4, 8))
+    assert round(100 * right) == 93  # of seven judges, each right in three cases of four
