@@ -198,10 +198,7 @@ EARLIER = {
     "2014_googlenet": [
         *("baseline", "dense", "googlenet", "no-reductions", "one-size", "seven"),
     ],
-    "2015_resnet": [
-        *("plain-18", "plain-34", "resnet", "resnet-18", "resnet-34", "resnet-34-b"),
-        *("resnet-34-c", "resnet34"),
-    ],
+    "2015_resnet": ["resnet", "resnet-34", "resnet-34-b", "resnet-34-c", "resnet34"],
     "2016_resnet_v2": ["original-152", "preactivation-152", "resnet_v2"],
 }
 
