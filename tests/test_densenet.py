@@ -2,6 +2,7 @@
 
 import re
 from functools import cache
+from itertools import pairwise
 
 import keras
 import numpy as np
@@ -19,6 +20,21 @@ COUNTS = {121: (7_978_856, 2.834), 169: (14_149_480, 3.360), 201: (20_013_928, 4
 @pytest.fixture(scope="module")
 def module():
     return ilsvrc.chapter(NAME)
+
+
+def tiny(module, counts, side=32):
+    """Return a narrow network of a few layers; its name tells its depth as a real one's does."""
+    depth = 5 + 2 * sum(counts)
+    module.blocks[depth] = counts
+    try:
+        return module.densenet(depth, (side, side, 3), 10, 4, logits=True)
+    finally:
+        del module.blocks[depth]
+
+
+def answers(model, images):
+    """Return a network's answers to images as an array."""
+    return keras.ops.convert_to_numpy(model(images, training=False))
 
 
 def depth_of(model):
@@ -52,8 +68,11 @@ def check_connections(model):
     passed = (layers.BatchNormalization, layers.Activation, layers.Concatenate)
 
     def made(i):
-        inside = [made(j) if isinstance(uses[j].layer, passed) else [j] for j in uses[i].inputs]
-        return sum(inside, [])
+        return [
+            source
+            for j in uses[i].inputs
+            for source in (made(j) if isinstance(uses[j].layer, passed) else [j])
+        ]
 
     k, counts = sizes(model)
     for number, count in enumerate(counts, 1):
@@ -132,7 +151,7 @@ def by_formula(counts, k=32, theta=0.5, m=64, classes=1000):
 @pytest.mark.parametrize("depth", COUNTS)
 def test_it_is_the_papers_network(module, depth):
     model = module.densenet(depth)
-    for check in (check_parameters, check_macs, *CHECKS):
+    for check in (check_parameters, check_macs, *(CHECKS if depth == 121 else [])):
         check(model)
     assert by_formula(module.blocks[depth]) == COUNTS[depth][0]
     assert facts.value(f"densenet{depth}.parameters") == COUNTS[depth][0]
@@ -150,6 +169,7 @@ def test_the_slim_sibling_passes_the_checks_too(module):
     slim = module.slim_densenet(logits=True)
     for check in CHECKS:
         check(slim)
+        check(tiny(module, (2, 2, 1, 1), side=64))
     assert (slim.input_shape, slim.output_shape) == ((None, 64, 64, 3), (None, 10))
     assert sizes(slim) == (8, [count // 2 for count in module.blocks[121]])
 
@@ -189,7 +209,7 @@ PLANTED = {
         NEW,
         """new = H(x, x.shape[-1], f"{name}_{i}", bottleneck)
         x = layers.Add(name=f"{name}_{i}_join")([x, new])""",
-        check_depth,
+        check_connections,
     ),
     "the last two alone are joined": (
         NEW,
@@ -225,7 +245,8 @@ PLANTED = {
 @pytest.mark.parametrize("mistake", PLANTED)
 def test_a_planted_mistake_fails_its_check(mistake, planted):
     right, wrong, check = PLANTED[mistake]
-    model = planted(NAME, right, wrong).densenet(63, (64, 64, 3), 10, 8)
+    module = planted(NAME, right, wrong)
+    model = module.slim_densenet() if "63" in right else tiny(module, (2, 2, 1, 1), side=64)
     with pytest.raises(AssertionError):
         check(model)
 
@@ -296,10 +317,10 @@ def test_outputs_agree_with_keras_applications(module, depth):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "mistake",
-    ["max pooling in the transitions", "no ReLU at the end", "ReLU before batch norm", "Keras'"],
+    ["max pooling in the transitions", "no ReLU at the end", "Keras' epsilon"],
 )
 def test_parity_catches_a_planted_mistake(mistake, planted):
-    if mistake == "Keras'":  # epsilon, in all batch norms
+    if mistake == "Keras' epsilon":  # in all batch norms
         module = ilsvrc.chapter(NAME)
         there, images, expected = theirs(121)
         ours = module.densenet(121, (64, 64, 3), 10, logits=True)
@@ -307,7 +328,7 @@ def test_parity_catches_a_planted_mistake(mistake, planted):
             layer.set_weights(there.get_layer(name_there(layer.name)).get_weights())
             if isinstance(layer, layers.BatchNormalization):
                 layer.epsilon = 1e-3
-        found = networks.apart(networks.outputs(ours, ["dense"], images), expected[-1:])
+        found = networks.apart([answers(ours, images)], expected[-1:])
     else:
         right, wrong, _ = PLANTED[mistake]
         found = distance(planted(NAME, right, wrong), 121)
@@ -340,21 +361,24 @@ def test_a_dense_block_is_the_papers_equation(module):
     states = [x]
     for layer in (1, 2, 3):
         states.append(composite(np.concatenate(states, -1), f"dense1_{layer}"))
-    found = keras.ops.convert_to_numpy(model(x, training=False))
+    found = answers(model, x)
     assert networks.apart([found], [np.concatenate(states, -1)]) < 1e-5
 
 
 # Who reads whom
 
 
+SMALL = (2, 3, 5, 1)
+
+
 @pytest.fixture(scope="module")
 def small(module):
-    return randomise(module.densenet(63, (32, 32, 3), 10, 4, logits=True))
+    return randomise(tiny(module, SMALL))
 
 
 def test_connections_are_those_of_the_formula(module, small):
     links = module.connections(small)
-    for number, n in enumerate(module.blocks[63], 1):
+    for number, n in enumerate(SMALL, 1):
         inside = [link for link in links if link[1].startswith(f"dense{number}_")]
         assert len(inside) == n * (n + 1) // 2
         last = "dense" if number == 4 else f"transition{number}"
@@ -362,7 +386,7 @@ def test_connections_are_those_of_the_formula(module, small):
     for reader in {reader for _, reader, _ in links}:
         slices = [maps for _, other, maps in links if other == reader]
         assert slices[0].start == 0
-        assert all(a.stop == b.start for a, b in zip(slices, slices[1:], strict=False))
+        assert all(a.stop == b.start for a, b in pairwise(slices))
         assert slices[-1].stop == small.get_layer(reader).kernel.shape[-2]
 
 
@@ -372,14 +396,14 @@ def test_what_is_cut_is_read_no_more_and_is_put_back(module, small):
     links, before = module.connections(small), small.get_weights()
     silent = [link for link in links if link[0] == "dense2_3_2"]
     module.cut(small, silent)
-    deaf = networks.outputs(small, ["dense"], images)
+    deaf = answers(small, images)
     conv = small.get_layer("dense2_3_2")
     conv.set_weights([3 * conv.get_weights()[0]])
-    assert networks.apart(networks.outputs(small, ["dense"], images), deaf) == 0
+    np.testing.assert_array_equal(answers(small, images), deaf)
     small.set_weights(before)
     right = module.accuracies(small, images, labels, [[], silent, links])
-    guesses = networks.outputs(small, ["dense"], images)[0].argmax(-1)
-    assert right[0] == (guesses == labels).mean()
+    labels_of = [answers(small, images), deaf]
+    assert list(right[:2]) == [(one.argmax(-1) == labels).mean() for one in labels_of]
     for old, new in zip(before, small.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
 
@@ -390,9 +414,8 @@ def test_the_newest_and_the_oldest_sources_are_told_apart(module, small):
     lost = {newest: module.beyond(links, 2, newest) for newest in (True, False)}
     assert [link for link in lost[True] if link[1] == "dense3_5_1"] == row[:-2]
     assert [link for link in lost[False] if link[1] == "dense3_5_1"] == row[2:]
-    assert not [link for link in lost[True] if not link[1].startswith("dense3_")][0:0]
     assert not any(reader in ("dense", "transition1") for _, reader, _ in lost[True])
-    assert module.beyond(links, 13) == []
+    assert module.beyond(links, 5) == []
 
 
 def test_a_strength_is_the_mean_absolute_weight_of_its_connection(module, small):
@@ -414,7 +437,7 @@ def test_a_strength_is_the_mean_absolute_weight_of_its_connection(module, small)
 
 
 def test_memory_is_counted_by_what_gradients_need(module):
-    """A block of n layers by hand: copies grow with the square, what cannot be made again does not."""
+    """A block of n layers by hand: with the square of n, or in proportion if made again."""
     side, k, m = 4, 2, 6
 
     def block(n):
