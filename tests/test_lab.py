@@ -208,6 +208,7 @@ def test_a_softmax_model_is_refused(lab, monkeypatch):
     "loss",
     [
         "sparse_categorical_crossentropy",
+        keras.losses.sparse_categorical_crossentropy,  # which takes probabilities unless told
         keras.losses.SparseCategoricalCrossentropy(from_logits=False),
     ],
 )
