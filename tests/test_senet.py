@@ -8,7 +8,7 @@ import pytest
 
 import ilsvrc
 import networks
-from ilsvrc import facts, ledger, paths, records
+from ilsvrc import facts, ledger, page, paths, records
 
 NAME = "2017_senet"
 COUNTS = {  # parameters, billion MACs
@@ -419,3 +419,18 @@ def test_gates_follow_classes_in_every_block_and_stay_half_open(published):
 def test_one_frozen_block_is_hardly_missed_and_all_are(published):
     whole, *each, still = 100 * published.arrays["gates/frozen"]
     assert whole - min(each) < 2 and 3 < whole - still < 6
+
+
+@pytest.mark.once
+def test_the_pair_differs_as_the_page_says(module):
+    runs = {
+        name: records.read(paths.record("2017_senet", name)) for name in ("se-long", "resnet-long")
+    }
+    table = page.verdicts(runs, [one for one in module.tested if "30 epochs" in one.says])
+    assert table.verdict.tolist() == ["too small to see here", "holds"]
+    assert abs(table["here (points)"][0] - table["paper (points)"][0]) < 0.3  # "as much as"
+    course = {name: run.by_epoch("val_accuracy") for name, run in runs.items()}
+    means = {name: each.mean(0) for name, each in course.items()}
+    assert (means["se-long"] > means["resnet-long"]).all()
+    assert course["se-long"][:, -1].min() < course["resnet-long"][:, -1].max()  # seeds overlap
+    assert all(np.ptp(each[-3:]) < 0.01 for each in means.values())
