@@ -58,6 +58,14 @@ class Trained:
         """Return uint8 images (N, height, width, 3) as `model` sees them at test time, float32."""
         return augment.prepare(self.net, images)
 
+    def few(self, n: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return n training images of all classes as `prepare` gives them, and labels (n,).
+
+        They are taken at equal distances, since data sets lie sorted by class.
+        """
+        rows = np.linspace(0, len(self.dataset.x_train) - 1, n).astype(int)
+        return self.prepare(self.dataset.x_train[rows]), np.asarray(self.dataset.y_train[rows])
+
     @property
     def pixels(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the mean that `net` takes off grey levels, and what it divides them by."""
