@@ -132,8 +132,12 @@ def test_the_first_cell_takes_the_framework_that_is_there(hidden, backend):
         f"{notebooks.FIRST_CELL}\nprint(os.environ.get('KERAS_BACKEND'))"
     )
     kept = {name: value for name, value in os.environ.items() if name != "KERAS_BACKEND"}
+    kept["KERAS_HOME"] = os.devnull
     done = subprocess.run([sys.executable, "-c", code], env=kept, capture_output=True, text=True)
     assert done.stdout.strip() == str(backend), done.stderr
+    kept["KERAS_BACKEND"] = "theano"
+    done = subprocess.run([sys.executable, "-c", code], env=kept, capture_output=True, text=True)
+    assert "ValueError: KERAS_BACKEND is 'theano', and no such backend" in done.stderr
 
 
 @pytest.mark.parametrize(

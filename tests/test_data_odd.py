@@ -133,6 +133,51 @@ def test_folders_that_are_links_are_followed_named_or_missed_by_name(folder, tmp
         load(folder)
 
 
+@pytest.mark.parametrize("link", ["val", "val/a"])
+def test_a_folder_that_counts_twice_is_refused(folder, tmp_path, link):
+    folder.rename(tmp_path / "train")
+    for name in ("a", "b"):
+        picture(tmp_path / "val" / name / "9.png")
+    shutil.rmtree(tmp_path / link)
+    (tmp_path / link).symlink_to(tmp_path / link.replace("val", "train"))
+    with pytest.raises(ValueError, match=r"train/a and val/a are one folder, by a link"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("caf\u00e9", "cafe\u0301"), ("Dogs", "dogs"), ("a", "a ")]
+)
+def test_a_class_that_is_spelled_otherwise_in_val_is_named(tmp_path, one, other):
+    for name in (f"train/{one}", f"val/{other}", "train/z", "val/z"):
+        picture(tmp_path / name / "1.png")
+    with pytest.raises(ValueError, match=re.escape(f"Rename {other!a} to {one!a}.")):
+        load(tmp_path)
+
+
+def test_two_classes_of_one_name_can_be_told_apart(folder):
+    (folder / "a").rename(folder / "n01440764")
+    (folder / "b").rename(folder / "tench")
+    assert load(folder).class_names == ["tench (n01440764)", "tench"]
+
+
+def test_names_that_cannot_be_printed_are_spelled_out(folder):
+    (folder / "a" / "9\n\x1b[31m.png").write_text("no picture")
+    with pytest.warns(UserWarning, match=r"'a/9\\n\\x1b\[31m\.png' \(no picture") as said:
+        data.load("folder", 16, path=folder)
+    assert str(said[0].message).isprintable()
+
+
+def test_a_folder_may_have_as_long_a_name_as_a_disk_allows(folder):
+    long = folder.rename(folder.with_name("l" * 250))
+    assert load(long).name == "folder" and len(load(long).class_names) == 2
+
+
+def test_a_path_for_a_name_is_told_from_a_name(folder):
+    for name in (folder, str(folder)):
+        with pytest.raises(ValueError, match=r'is a folder: load\("folder", path=\.\.\.\)'):
+            data.load(name)
+
+
 @pytest.mark.parametrize("name", ["set", "b", "inner"])
 def test_a_folder_that_cannot_be_opened_is_named(folder, monkeypatch, name):
     (folder / "b" / "inner").mkdir()
@@ -445,6 +490,15 @@ def test_a_picture_that_would_take_gigabytes_is_refused():
     assert len(blank) < 200_000
     with pytest.raises(ValueError, match=r"81,000,000 pixels, where 64,000,000"):
         arrays.decode(blank, 16)
+
+
+def test_a_file_of_gigabytes_is_not_read(folder):
+    with (folder / "a" / "9.png").open("wb") as file:
+        file.truncate(arrays.LARGEST_FILE + 1)  # it takes no room
+    ((name, said),) = load(folder).skipped
+    assert (
+        name == "a/9.png" and said == "a file of 384,000,001 bytes, where 384,000,000 is the most"
+    )
 
 
 def test_large_pictures_are_unpacked_one_at_a_time(monkeypatch):

@@ -27,14 +27,14 @@ def found():
     return top1, P / P.sum(-1, keepdims=True), seven.arrays["probabilities"].astype(float), labels
 
 
-def test_the_sum_is_far_above_its_mean_part_and_a_little_above_its_best(found):
+def test_the_sum_is_far_above_its_mean_part_and_level_with_its_best(found):
     top1, P, _, labels = found
     each, together = [top1(p) for p in P], top1(P.mean(0))
     assert 20 < 100 - np.mean(each) < 28 and 15 < 100 - max(each) < 22  # a quarter, a fifth
     assert together - np.mean(each) > 4
     better = (P.mean(0).argmax(-1) == labels) * 1.0 - (P[np.argmax(each)].argmax(-1) == labels)
     smallest = 196 * better.std() / len(labels) ** 0.5
-    assert 0 < together - max(each) < smallest  # "by less than can be seen"
+    assert abs(together - max(each)) < smallest  # "less than can be seen"
 
 
 def test_the_first_three_bring_most_and_some_choices_of_three_beat_all(found):

@@ -102,6 +102,26 @@ def test_a_lock_that_is_no_file_is_named(folder, kind):
         load(folder)
 
 
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOLCK, "No locks available"), NotImplementedError()]
+)
+def test_a_disk_without_locks_is_named(folder, monkeypatch, error):
+    def refuse(*_, **__):
+        raise error
+
+    monkeypatch.setattr(files.FileLock, "acquire", refuse)
+    with pytest.raises(OSError, match=r"\.lock cannot be locked .*Set XDG_CACHE_HOME to a folder"):
+        load(folder)
+
+
+def test_a_disk_that_cannot_keep_room_free_will_do(folder, monkeypatch):
+    def unknown(*_):
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    monkeypatch.setattr(arrays.os, "posix_fallocate", unknown, raising=False)
+    assert len(load(folder).x_train) == 8
+
+
 @pytest.mark.parametrize("kind", ["file", "link"])
 def test_what_lies_where_arrays_are_kept_and_is_no_folder_is_replaced(folder, kind):
     expected = np.array(load(folder).x_train)
@@ -151,6 +171,7 @@ def test_a_full_disk_is_named_wherever_something_is_written(
     tiny_course, small_disk, written, monkeypatch
 ):
     if written == "records":
+        monkeypatch.setattr(files, "writable", lambda *_: None)  # it was not full then
         write = partial(Lab("2099_tiny", "smoke").publish, "one", small_disk)
         with contextlib.suppress(OSError):
             (small_disk / "full").write_bytes(bytes(2**20))
@@ -299,6 +320,15 @@ def summed(folder):
     files.keep(folder.rename(folder.with_name("part-changed")), folder)
 
 
+STATES = {  # what a state may be and is not: one that says how each epoch went
+    "epoch-0003": lambda state: [],
+    "epoch-0004": lambda state: {"epochs": 2},
+    "epoch-0005": lambda state: state | {"epochs": 9},
+    "epoch-0010": lambda state: state | {"history": {}},
+    "epoch-0011": lambda state: state | {"history": state["history"] | {"loss": [1.0]}},
+}
+
+
 def test_later_epochs_that_are_none_are_passed_over(tiny_course, capsys):
     before, good = tiny(), epochs() / "epoch-0002"
     (epochs() / "epoch-0009").symlink_to("/nowhere")
@@ -310,10 +340,21 @@ def test_later_epochs_that_are_none_are_passed_over(tiny_course, capsys):
     summed(epochs() / "epoch-0007")
     (epochs() / "epoch-0006" / "net.npz").unlink()
     summed(epochs() / "epoch-0006")
+    for name, change in STATES.items():
+        shutil.copytree(good, epochs() / name)
+        state = json.loads((good / "state.json").read_text())
+        (epochs() / name / "state.json").write_text(json.dumps(change(state)))
+        summed(epochs() / name)
+    for name, change in {"epoch-0012": np.ravel, "epoch-0013": None}.items():  # another network's
+        shutil.copytree(good, epochs() / name)
+        with np.load(good / "net.npz") as net:
+            weights = {n: change(net[n]) for n in net.files} if change else {"0": net["0"]}
+        np.savez(epochs() / name / "net.npz", **weights)
+        summed(epochs() / name)
     after = tiny()
     np.testing.assert_array_equal(after.probabilities, before.probabilities)
     assert after.history == before.history
-    assert capsys.readouterr().err.count("is damaged: it is deleted") == 4
+    assert capsys.readouterr().err.count("is damaged: it is deleted") == 11
     assert [p.name for p in epochs().glob("epoch-*")] == ["epoch-0002"]
 
 

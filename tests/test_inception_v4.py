@@ -9,7 +9,7 @@ import pytest
 
 import ilsvrc
 import networks
-from ilsvrc import facts, ledger
+from ilsvrc import facts, ledger, paths, records
 
 
 @pytest.fixture(scope="module")
@@ -405,3 +405,32 @@ def test_without_scales_or_shortcuts_only_that_changes(module):
         assert len(adds(other)) == sums
         shapes = [[tuple(w.shape) for w in model.weights] for model in (whole, other)]
         assert shapes[0] == shapes[1]
+
+
+# What the page says of published records
+
+
+@pytest.fixture(scope="module")
+def published():
+    return records.read(paths.record("2016_inception_v4", "inception_resnet_v2"))
+
+
+@pytest.mark.once
+def test_the_published_run_ends_where_the_caption_says(published):
+    history = published["seeds"][0]["history"]
+    assert round(100 * history["accuracy"][-1]) == 81
+    assert round(100 * history["val_accuracy"][-1]) == 74
+    for metric in ("accuracy", "val_accuracy"):
+        assert np.ptp(history[metric][-5:]) < 0.02
+
+
+@pytest.mark.once
+def test_a_scale_keeps_the_last_layer_alive_and_not_yet_the_loss_low(published):
+    found = {key: published.arrays[f"deaths/{key}"].astype(float) for key in ("zeros", "losses")}
+    plain, some, small = found["zeros"][..., -1]  # by scale: (widths, rates)
+    assert (plain[:, 1:3] > 0.45).all() and plain[:, 1:3].mean() > 0.7
+    assert (small[:, 1:3] < 0.5).all() and small[-1, -1] > 0.9  # the widest dies with a scale
+    assert (np.diff(plain.mean(1)) > 0).all() and (np.diff(small.mean(1)) > 0).all()
+    assert plain[0, 3] > 0.95 and some[0, 3] < 0.7 and small[0, 3] < 0.5
+    losses = found["losses"][..., 1:3, -5:].mean((1, 2, 3))
+    assert losses[0] < losses[2] - 0.1 and abs(losses - np.log(10)).max() < 0.25

@@ -93,6 +93,8 @@ def test_training_records_and_reads_back(lab, monkeypatch, tmp_path):
     assert sorted(trained.filters) == [0, 1]
     assert np.abs(trained.filters[1] - trained.filters[0]).max() > 0
     assert trained.prepare(lab.data.x_val[:2]).shape == (2, 67, 67, 3)
+    images, labels = trained.few(20)
+    assert images.shape == (20, 67, 67, 3) and set(labels) == set(range(10))
     assert record.arrays["weights/conv1/kernel"].dtype == np.float16
     check_looks(record, trained)
     fresh = ilsvrc.chapter(CHAPTER).slim_alexnet(logits=True)
@@ -208,6 +210,7 @@ def test_a_softmax_model_is_refused(lab, monkeypatch):
     "loss",
     [
         "sparse_categorical_crossentropy",
+        keras.losses.sparse_categorical_crossentropy,  # which takes probabilities unless told
         keras.losses.SparseCategoricalCrossentropy(from_logits=False),
     ],
 )

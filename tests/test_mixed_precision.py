@@ -20,6 +20,7 @@ from ilsvrc import (
     probe,
     publishing,
     records,
+    training,
     vis,
     weights,
 )
@@ -344,6 +345,34 @@ def test_a_run_is_told_trained_recorded_and_read_back(lab, displayed, tmp_path):
     rates = publishing.throughput(trained, 32, steps=2)
     assert min(rates.values()) > 0
     page.photograph(SimpleNamespace(published=lambda name: record, headline="alexnet"), trained)
+
+
+class Stops(keras.callbacks.Callback):
+    """A Ctrl-C at the start of an epoch."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == 1:
+            raise KeyboardInterrupt
+
+
+def test_a_stopped_training_goes_on_to_the_same_numbers(tiny_course, tmp_path, monkeypatch):
+    monkeypatch.setattr(backend, "precision", lambda: "mixed_float16")  # whose loss has a scale
+    whole = Lab("2099_tiny", "smoke", epochs=2).train("one")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "other"))
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "Stop", lambda pressed: Stops())
+        with pytest.raises(KeyboardInterrupt):
+            Lab("2099_tiny", "smoke", epochs=2).train("one")
+    assert list((tmp_path / "other").rglob("epoch-*"))
+    keras.config.set_dtype_policy("float64")  # a reader's own, which stays
+    try:
+        broken = Lab("2099_tiny", "smoke", epochs=2).train("one")
+        assert keras.config.dtype_policy().name == "float64"
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert broken.history == whole.history
+    np.testing.assert_array_equal(broken.probabilities, whole.probabilities)
+    assert isinstance(broken.net.optimizer, keras.optimizers.LossScaleOptimizer)
 
 
 def test_pixels_are_prepared_to_the_last_grey_level(nets):

@@ -233,6 +233,48 @@ def test_a_network_with_a_function_in_it_has_a_twin():
     assert not np.allclose(answers(twin), answers(model))
 
 
+def test_a_loss_of_ones_own_does_not_follow_to_a_twin():
+    model = headed()
+    model.compile(loss=lambda labels, logits: ops.mean(logits))
+    twin = vis.randomised(model)
+    assert not twin.compiled and not np.allclose(answers(twin), answers(model))
+
+
+@pytest.mark.once
+def test_models_with_layers_of_one_name_cannot_be_one_graph():
+    image = keras.Input((16, 14, 3))
+    x = layers.Conv2D(3, 3, name="conv")(image)
+    first = keras.Model(image, x, name="first")
+    again = keras.Input(first.output_shape[1:])
+    second = keras.Model(again, layers.Conv2D(3, 3, name="conv")(again), name="second")
+    both = keras.Model(image, second(first(image)), name="both")
+    with pytest.raises(ValueError, match=r"'both' cannot be one graph: .*same name.*'?conv"):
+        ledger.flattened(both)
+
+
+@pytest.mark.once
+def test_squares_are_covered_in_images_alone():
+    for shape, layer in [((4, 16, 14, 3), layers.Conv3D(4, 3)), ((32, 3), layers.Conv1D(4, 3))]:
+        more = keras.Input(shape)
+        model = keras.Model(more, layers.Dense(3)(layers.Flatten()(layer(more))))
+        with pytest.raises(ValueError, match=r"squares of images \(n, height, width, channels\)"):
+            vis.occlusion(model, np.ones((2, *shape)), 1, 4, 4)
+
+
+def test_probabilities_of_a_network_of_any_size_are_refused():
+    image = keras.Input((None, None, 3))
+    x = layers.Dense(4)(layers.GlobalAveragePooling2D()(image))
+    assert LOOKS["saliency"](keras.Model(image, x)).shape == (3, 16, 14)
+    with pytest.raises(ValueError, match="puts out probabilities"):
+        LOOKS["saliency"](keras.Model(image, layers.Lambda(probability)(x)))
+
+
+def test_what_lets_no_gradient_through_gives_a_map_of_zeros():
+    image = keras.Input((16, 14, 3))
+    x = layers.Dense(4)(layers.Flatten()(ops.stop_gradient(image)))
+    assert not LOOKS["saliency"](keras.Model(image, x)).any()
+
+
 def answers(model):
     return ops.convert_to_numpy(model(IMAGES, training=False))
 

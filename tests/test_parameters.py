@@ -6,11 +6,12 @@ import subprocess
 import sys
 import time
 
+import keras
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from ilsvrc import Lab, cli, notebooks, queue
+from ilsvrc import Lab, chapters, cli, frameworks, notebooks, queue
 
 CHAPTER = "2012_alexnet"
 WRONG = [
@@ -113,8 +114,100 @@ def test_a_backend_that_is_not_here_is_named_in_one_line():
     assert command("--help", KERAS_BACKEND="theano").returncode == 0
 
 
+ASK = "import sys, ilsvrc; getattr(ilsvrc, sys.argv[1])"
+
+
+@pytest.mark.parametrize("name", ["Lab", "chapter", "vis"])
+def test_a_backend_that_is_not_here_is_named_in_a_notebook_too(name):
+    call = [sys.executable, "-c", ASK, name]
+    done = subprocess.run(
+        call, env=os.environ | {"KERAS_BACKEND": "theano"}, capture_output=True, text=True
+    )
+    assert "KERAS_BACKEND is 'theano', and no such backend is installed" in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("ValueError: ")
+
+
+def test_a_backend_in_keras_own_file_that_is_not_here_is_named(tmp_path, monkeypatch):
+    monkeypatch.delenv("KERAS_BACKEND")
+    monkeypatch.delitem(sys.modules, "keras")
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    for text in ('{"backend": "tensorflow"}', "{", "[]", ""):  # Keras writes the first unasked
+        (tmp_path / "keras.json").write_text(text)
+        monkeypatch.setattr("importlib.util.find_spec", lambda name: name == "jax" or None)
+        frameworks.choose()
+        assert os.environ.pop("KERAS_BACKEND") == "jax"
+    (tmp_path / "keras.json").write_text('{"backend": "theano"}')
+    with pytest.raises(ValueError, match=rf"backend in {tmp_path}.* is 'theano'.*Here are: jax"):
+        frameworks.choose()
+
+
+def test_a_backend_that_is_named_too_late_is_refused(monkeypatch):
+    frameworks.choose()
+    other = {"tensorflow": "jax", "jax": "tensorflow"}[os.environ["KERAS_BACKEND"]]
+    monkeypatch.setenv("KERAS_BACKEND", other)
+    with pytest.raises(ValueError, match=rf"is '{other}', and Keras runs on .* already: restart"):
+        frameworks.choose()
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"), [("image_data_format", "channels_first"), ("floatx", "float16")]
+)
+def test_settings_of_keras_that_make_other_networks_are_refused(setting, value):
+    set_to = getattr(keras.config, f"set_{setting}")
+    before = getattr(keras.config, setting)()
+    chapters.chapter.cache_clear()
+    set_to(value)
+    try:
+        for ask in (lambda: Lab(CHAPTER, "smoke"), lambda: chapters.chapter(CHAPTER)):
+            with pytest.raises(ValueError, match=rf"{setting} is '{value}'.*set_{setting}\('"):
+                ask()
+    finally:
+        set_to(before)
+    assert Lab(CHAPTER, "smoke").runs
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["-p", "epochs", "3", "-p", "epochs", "5"],
+        ["--profile", "smoke", "-p", "profile", "laptop"],
+    ],
+)
+def test_what_is_given_twice_is_refused(words):
+    done = CliRunner().invoke(cli.cli, ["run", CHAPTER, *words])
+    assert done.exit_code == 2 and "is given twice" in done.output
+
+
+@pytest.mark.parametrize(
+    ("output", "said"),
+    [
+        ("a folder", r"is to be '.*a folder': name a file that ends in \.ipynb"),
+        ("page.txt", r"is to be '.*page\.txt': name a file that ends in \.ipynb"),
+        ("file/page.ipynb", r"The folder .*file cannot be written: .*another one"),
+    ],
+)
+def test_a_notebook_that_cannot_be_written_is_refused_before_it_runs(tmp_path, output, said):
+    (tmp_path / "a folder").mkdir()
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises((ValueError, OSError), match=said):
+        notebooks.execute("scoreboard", "smoke", output=tmp_path / output)
+
+
+def test_records_that_cannot_be_written_are_refused_before_the_training(
+    tiny_course, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(Lab, "_all_seeds", lambda *_: pytest.fail("it trains"))
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(OSError, match=r"folder of the records .*file cannot be written"):
+        Lab("2099_tiny", "smoke").publish("one", tmp_path / "file")
+    with pytest.raises(OSError, match=r"The folder .*file cannot be written.*Name another"):
+        queue.run_all("smoke", tmp_path / "file", lambda line: None)
+
+
 def test_the_backend_that_is_here_is_taken(monkeypatch):
     monkeypatch.delenv("KERAS_BACKEND")
+    monkeypatch.delitem(sys.modules, "keras")
+    monkeypatch.setenv("KERAS_HOME", os.devnull)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: name == "jax" or None)
     CliRunner().invoke(cli.cli, ["data"])
     assert os.environ.pop("KERAS_BACKEND") == "jax"

@@ -11,7 +11,7 @@ from keras import layers, ops
 
 import ilsvrc
 import networks
-from ilsvrc import facts, ledger
+from ilsvrc import facts, ledger, paths, records
 
 COUNTS = {  # billion MACs; with batch norm, as other libraries count
     "50_32x4d": (25_028_904, 4.23, 4.26),
@@ -450,3 +450,34 @@ def test_the_slim_networks_of_the_claims_cost_about_the_same(module):
     twice = [macs[name] for name in ("deeper", "wider", "more-paths")]
     assert max(twice) < 1.12 * min(twice) and min(twice) > 1.55 * macs["1x64d"]
     assert max(twice) == macs["more-paths"] and max(twice) < 2 * macs["1x64d"]
+
+
+# What the page says of published records
+
+
+@pytest.fixture(scope="module")
+def published():
+    return records.read(paths.record("2016_resnext", "resnext"))
+
+
+@pytest.mark.once
+def test_the_published_run_ends_where_the_caption_says(published):
+    history = published["seeds"][0]["history"]
+    assert round(100 * history["accuracy"][-1]) == 88
+    assert round(100 * history["val_accuracy"][-1]) == 70
+    assert max(history["val_accuracy"]) - history["val_accuracy"][19] < 0.02
+
+
+@pytest.mark.once
+def test_most_paths_cost_next_to_nothing_and_none_very_much(published):
+    lost = 100 * (published.arrays["thinned"][0] - published.arrays["silenced"])
+    assert lost.shape == (6, 32) and (lost < 1).mean() > 0.6 and lost.max() < 6
+
+
+@pytest.mark.once
+def test_a_path_is_no_family_of_filters(published):
+    """Squared cosines within a path, between paths and of random weights hardly differ."""
+    trained, twin = (published.arrays[key][1:] for key in ("alike", "alike/twin"))
+    within, between = trained[..., 0], trained[..., 1]
+    assert (within < 1.4 * between).all() and (between < 1.6 * twin[..., 1]).all()
+    assert trained.max() < 0.03  # of 1, the same filter

@@ -8,7 +8,7 @@ import pytest
 
 import ilsvrc
 import networks
-from ilsvrc import facts, ledger
+from ilsvrc import facts, ledger, page, paths, records
 
 NAME = "2017_senet"
 COUNTS = {  # parameters, billion MACs
@@ -385,3 +385,52 @@ def test_the_last_steps_of_the_challenge_are_small():
     assert error[-1] / error[-2] == pytest.approx(0.75, abs=0.01)
     assert error[-1] < facts.value("ilsvrc.mislabelled")
     assert (-np.diff(error)[-2:] < 1).all() and (-np.diff(error)[:-2] > 2).all()
+
+
+# What the page says of published records
+
+
+@pytest.fixture(scope="module")
+def published():
+    return records.read(paths.record("2017_senet", "se_resnet"))
+
+
+@pytest.mark.once
+def test_the_published_run_ends_where_the_caption_says(published):
+    history = published["seeds"][0]["history"]
+    assert 0.88 < history["accuracy"][-1] < 0.92 and max(history["val_accuracy"]) < 0.7
+    assert max(history["val_accuracy"][23:]) - min(history["val_accuracy"][23:]) < 0.01
+    assert history["accuracy"][9] - history["val_accuracy"][9] < 0.06
+
+
+@pytest.mark.once
+def test_gates_follow_classes_in_every_block_and_stay_half_open(published):
+    found = published.arrays
+    apart, chance = found["gates/between"], found["gates/between/shuffled"]
+    assert (apart > 3 * chance).all() and (apart > 1.9 * found["gates/between/twin"]).all()
+    names = found["gates/blocks"].tolist()
+    assert apart.argmax() == names.index("conv4_1") and apart.argmin() == 0
+    assert apart[-1] > apart[-2]  # no more alike in the last block
+    middle = found["gates/levels"][:, 2]
+    assert (abs(middle - 0.5) < 0.02).all()
+
+
+@pytest.mark.once
+def test_one_frozen_block_is_hardly_missed_and_all_are(published):
+    whole, *each, still = 100 * published.arrays["gates/frozen"]
+    assert whole - min(each) < 2 and 3 < whole - still < 6
+
+
+@pytest.mark.once
+def test_the_pair_differs_as_the_page_says(module):
+    runs = {
+        name: records.read(paths.record("2017_senet", name)) for name in ("se-long", "resnet-long")
+    }
+    table = page.verdicts(runs, [one for one in module.tested if "30 epochs" in one.says])
+    assert table.verdict.tolist() == ["too small to see here", "holds"]
+    assert abs(table["here (points)"][0] - table["paper (points)"][0]) < 0.3  # "as much as"
+    course = {name: run.by_epoch("val_accuracy") for name, run in runs.items()}
+    means = {name: each.mean(0) for name, each in course.items()}
+    assert (means["se-long"] > means["resnet-long"]).all()
+    assert course["se-long"][:, -1].min() < course["resnet-long"][:, -1].max()  # seeds overlap
+    assert all(np.ptp(each[-3:]) < 0.01 for each in means.values())

@@ -5,7 +5,7 @@ Importing this package imports no framework; its modules load on first use.
 
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach(
+_load, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submodules=[
         "augment",
@@ -25,3 +25,12 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     ],
     submod_attrs={"chapters": ["chapter"], "lab": ["Lab"], "profiles": ["Run"]},
 )
+ON_KERAS = {"Lab", "augment", "backend", "chapter", "lab", "layers", "ledger", "vis"}
+
+
+def __getattr__(name):
+    if name in ON_KERAS:
+        from ilsvrc.frameworks import choose
+
+        choose()
+    return _load(name)

@@ -19,6 +19,22 @@ def name() -> str:
     return keras.backend.backend()
 
 
+def check_settings() -> None:
+    """Refuse settings of Keras that would make other networks of the chapters' code.
+
+    Raises:
+        ValueError: Channels come first, or numbers are no float32; the message says how to set it.
+    """
+    for name, wanted in {"image_data_format": "channels_last", "floatx": "float32"}.items():
+        found = getattr(keras.config, name)()
+        if found != wanted:
+            raise ValueError(
+                f"Keras' setting {name} is {found!r}, and the course's networks are built for "
+                f"{wanted!r}: call keras.config.set_{name}({wanted!r}), or take the line out of "
+                "the file keras.json in ~/.keras."
+            )
+
+
 @functools.cache
 def _accelerator() -> str | None:
     """Return the name of the first GPU that the backend sees, or None."""
@@ -240,7 +256,7 @@ def value_and_grad(f):
             with tf.GradientTape() as tape:
                 tape.watch(x)
                 value = f(x, *rest)
-            return value, tape.gradient(value, x)
+            return value, tape.gradient(value, x, unconnected_gradients="zero")
 
         def compiled(*arrays):  # called by itself, tf.function warns of the fifth network's trace
             return tf.function(derive).get_concrete_function(*arrays)

@@ -73,9 +73,12 @@ def chapter(name: str) -> types.ModuleType:
         name: Such as "2012_alexnet".
 
     Raises:
-        ValueError: There is no such chapter.
+        ValueError: There is no such chapter, or Keras is set to build other networks of it.
     """
+    from ilsvrc import backend
+
     file = path(name)
+    backend.check_settings()
     module = types.ModuleType(f"ilsvrc.chapter_{name}")
     module.__file__ = str(file)
     module.runs = []

@@ -1,12 +1,11 @@
 """The command line: `ilsvrc data|run|train|show|doctor|scoreboard`."""
 
-import importlib.util
 import os
 import sys
 
 import click
 
-from ilsvrc.hints import did_you_mean
+from ilsvrc import frameworks
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -14,21 +13,7 @@ from ilsvrc.hints import did_you_mean
 def cli():
     """The ImageNet Winners: data, runs and records of the course."""
     os.environ.pop("MPLBACKEND", None)  # nothing is drawn on a screen, and kernels bring their own
-    _choose_backend()
-
-
-def _choose_backend() -> None:
-    """Refuse a KERAS_BACKEND that is not here, and take JAX where TensorFlow is missing."""
-    here = [name for name in ("tensorflow", "jax", "torch") if importlib.util.find_spec(name)]
-    asked = os.environ.get("KERAS_BACKEND")
-    if not asked and "tensorflow" not in here and "jax" in here:
-        os.environ["KERAS_BACKEND"] = "jax"
-    elif asked and asked not in here:
-        raise click.ClickException(
-            f"KERAS_BACKEND is {asked!r}, and no such backend is installed."
-            f"{did_you_mean(asked.lower(), here)} "
-            f"Here are: {', '.join(here) or 'none'}. Set it to one of these, or unset it."
-        )
+    frameworks.choose()
 
 
 @cli.group("data", invoke_without_command=True)
@@ -100,6 +85,10 @@ def run(chapter, everything, profile, parameters, output):
         return
     from ilsvrc import notebooks
 
+    names = [name for name, _ in parameters] + (["profile"] if profile is not None else [])
+    for name in names:
+        if names.count(name) > 1:
+            raise click.UsageError(f"{name} is given twice. Which is meant?")
     click.echo(notebooks.execute(chapter, profile, _parameters(parameters), output))
 
 

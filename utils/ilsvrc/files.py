@@ -15,6 +15,7 @@ from . import paths
 
 BLOCK = 1 << 24  # bytes
 FULL = (errno.ENOSPC, errno.EDQUOT)  # what a full disk, or one's share of it, is called
+UNKNOWN = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.ENOSYS)  # to a kind of disk
 SUMS = "sums.json"  # of a kept folder: each file's size and checksum
 
 
@@ -75,12 +76,20 @@ def _sync(path: Path) -> None:
         return
     handle = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(handle)
-    except OSError as error:  # not every file system syncs folders
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
-            raise
+        with if_known():  # not every file system syncs folders
+            os.fsync(handle)
     finally:
         os.close(handle)
+
+
+@contextlib.contextmanager
+def if_known():
+    """Pass over that this file system does not know how to do something."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in UNKNOWN:
+            raise
 
 
 def clear(path: Path) -> None:
@@ -118,9 +127,15 @@ def alone(lock: Path, doing: str):
     held = FileLock(lock)
     try:
         held.acquire(timeout=0.5)
-    except Timeout:
+    except Timeout:  # an OSError, too
         print(f"Another process {doing}; waiting until it has finished.", file=sys.stderr)
         held.acquire()
+    except (OSError, NotImplementedError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise OSError(
+            f"{lock} cannot be locked ({str(reason).lower()}), so that two processes would hurt "
+            "each other. Set XDG_CACHE_HOME to a folder of your own on a disk of this machine."
+        ) from error
     try:
         yield
     finally:
@@ -150,8 +165,17 @@ def room(folder: Path, doing: str):
         ) from error
 
 
-def writable(folder: Path) -> None:
+OWN = "Set XDG_CACHE_HOME to a folder of your own, or ask whoever runs this machine for a home "
+OWN += "that you can write to."
+
+
+def writable(folder: Path, what: str = "The cache", mend: str = OWN) -> None:
     """Try to write in a folder, before long work counts on it.
+
+    Args:
+        folder: Made if it is not there.
+        what: What the user calls it.
+        mend: What to do where it cannot be written.
 
     Raises:
         OSError: It cannot be written; the message says what to set, and what to ask for.
@@ -166,7 +190,4 @@ def writable(folder: Path) -> None:
             reason = "its disk is full"
         else:
             reason = (error.strerror or str(error)).lower()
-        raise OSError(
-            f"The cache {folder} cannot be written: {reason}. Set XDG_CACHE_HOME to a folder of "
-            "your own, or ask whoever runs this machine for a home that you can write to."
-        ) from error
+        raise OSError(f"{what} {folder} cannot be written: {reason}. {mend}") from error

@@ -51,6 +51,7 @@ class Lab:
             ValueError: There is no such chapter or profile, and the message lists those that exist;
                 or a number means nothing.
         """
+        backend.check_settings()
         chapters.path(chapter)
         self._settings = {"epochs": epochs, "seed": seed, "size": size}
         self._settings |= {"seeds": seeds, "batch": batch}
@@ -146,6 +147,7 @@ class Lab:
         Before its pictures are made it is written to `folder/unfinished`, so that a picture that
         fails does not cost the training.
         """
+        files.writable(folder, "The folder of the records", "Let it be written, or make room.")
         trained, plan = self._all_seeds(name), self.plan(name)
         record = publishing.account(plan, self.dataset(plan), self.chapter, trained)
         with files.room(folder, "The record is written"):

@@ -206,9 +206,17 @@ def flattened(model) -> keras.Model:
                     "any model."
                 )
         model = keras.Model(model.inputs, model.outputs, name=model.name)  # sequential ones, too
-        model = keras.models.clone_model(
-            model, clone_function=lambda layer: layer, call_function=_without_border
-        )
+        try:
+            model = keras.models.clone_model(
+                model, clone_function=lambda layer: layer, call_function=_without_border
+            )
+        except ValueError as error:
+            if "should be unique" not in str(error):
+                raise
+            raise ValueError(
+                f"{model.name!r} cannot be one graph: two of the models in it have a layer of the "
+                f"same name. Build one of them with other names. ({error})"
+            ) from error
     return model
 
 

@@ -31,8 +31,6 @@ import subprocess
 import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's greetings
-if not importlib.util.find_spec("tensorflow") and importlib.util.find_spec("jax"):
-    os.environ.setdefault("KERAS_BACKEND", "jax")
 if importlib.util.find_spec("ilsvrc") is None:
     source = "{REPOSITORY}"
     source = os.environ.get("ILSVRC_REPOSITORY", source)
@@ -49,7 +47,8 @@ if importlib.util.find_spec("ilsvrc") is None:
     if subprocess.run([sys.executable, f"{{course}}/{{script}}"]).returncode:
         raise SystemExit("The course is not installed; what stands above says what to do.")
     site.addsitedir(site.getusersitepackages())  # it may be there since a minute ago
-    sys.path.insert(0, os.path.abspath(f"{{course}}/utils"))'''
+    sys.path.insert(0, os.path.abspath(f"{{course}}/utils"))
+importlib.import_module("ilsvrc.frameworks").choose()  # Keras runs on what is here'''
 METADATA = {
     "accelerator": "GPU",
     "colab": {"gpuType": "T4", "provenance": [], "toc_visible": True},
@@ -147,8 +146,14 @@ def execute(
                 f"It has: {', '.join(known)}."
             )
     profiles.check(**given)
+    if output and (Path(output).suffix != ".ipynb" or Path(output).is_dir()):
+        raise ValueError(
+            f"The executed notebook is to be {str(output)!r}: name a file that ends in .ipynb."
+        )
     target = Path(output) if output else paths.cache() / "notebooks" / f"{chapter}.ipynb"
     with files.room(target.parent, "The executed notebook is written"):
+        if output:
+            files.writable(target.parent, "The folder", "Name a notebook in another one.")
         target.parent.mkdir(parents=True, exist_ok=True)
         return _papermill(notebook, target, given)
 

@@ -113,6 +113,8 @@ def run_all(profile: str | None = None, folder: Path | None = None, say=print) -
     Returns:
         The jobs that failed.
     """
+    if folder:
+        files.writable(Path(folder), "The folder", "Name another one.")
     every = jobs(profile)
     wanted = [job for job in every if not recorded(job, profile)]
     say(f"{len(every) - len(wanted)} of {len(every)} runs have a record, {len(wanted)} are left.")

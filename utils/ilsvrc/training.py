@@ -2,6 +2,8 @@
 
 import contextlib
 import hashlib
+import inspect
+import itertools
 import json
 import os
 import random
@@ -55,6 +57,14 @@ class Trained:
     def prepare(self, images: np.ndarray) -> np.ndarray:
         """Return uint8 images (N, height, width, 3) as `model` sees them at test time, float32."""
         return augment.prepare(self.net, images)
+
+    def few(self, n: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return n training images of all classes as `prepare` gives them, and labels (n,).
+
+        They are taken at equal distances, since data sets lie sorted by class.
+        """
+        rows = np.linspace(0, len(self.dataset.x_train) - 1, n).astype(int)
+        return self.prepare(self.dataset.x_train[rows]), np.asarray(self.dataset.y_train[rows])
 
     @property
     def pixels(self) -> tuple[np.ndarray, np.ndarray]:
@@ -219,14 +229,17 @@ class Keeper(keras.callbacks.Callback):
         if not files.sound(epoch, needed):
             return False
         state = json.loads((epoch / "state.json").read_text())
+        if not _tells_all(state):
+            return False
         if earlier:
             self.model.load_weights(epoch / "net.weights.h5")
         else:
             with np.load(epoch / "net.npz") as kept:
                 fine = all(np.isfinite(column[-1]) for column in state["history"].values())
-                if fine and not all(np.isfinite(kept[name]).all() for name in kept.files):
-                    return False  # a loss that was a number comes from weights that are
-                for variable, name in zip(self._variables(), kept.files, strict=True):
+                pairs = list(itertools.zip_longest(self._variables(), kept.files))
+                if not all(_fits(variable, kept, name, fine) for variable, name in pairs):
+                    return False
+                for variable, name in pairs:
                     variable.assign(kept[name])
         self.history, self.seconds, self.commit = (
             state[name] for name in ("history", "seconds", "commit")
@@ -289,6 +302,22 @@ class Keeper(keras.callbacks.Callback):
         (part / "state.json").write_text(json.dumps(state))
 
 
+def _tells_all(state) -> bool:
+    """Return whether a state says all of a training, each metric once an epoch."""
+    try:
+        lengths = {len(column) for column in state["history"].values()}
+        return lengths == {state["epochs"]} and {"seconds", "commit"} <= set(state)
+    except (TypeError, KeyError, AttributeError):
+        return False
+
+
+def _fits(variable, kept, name: str | None, finite: bool) -> bool:
+    """Return whether a kept array is a variable's: a loss that is a number comes from such ones."""
+    if variable is None or name is None or kept[name].shape != tuple(variable.shape):
+        return False
+    return not finite or bool(np.isfinite(kept[name]).all())
+
+
 def of_first_output(net: keras.Model, logs: dict) -> dict:
     """Return an epoch's metrics with those of the first output named as a single output's are.
 
@@ -318,11 +347,22 @@ def _refuse_probabilities(net: keras.Model) -> None:
     """Refuse a loss on softmax outputs: a confidently wrong answer would get no gradient on JAX."""
     losses = net.loss.values() if isinstance(net.loss, dict) else net.loss
     for loss in losses if isinstance(losses, list | tuple) else [losses]:
-        if getattr(loss, "from_logits", True) is False or isinstance(loss, str):
+        if isinstance(loss, str) or _from_logits(loss) is False:
             raise ValueError(
                 "`fit` compiles a loss on probabilities. Build the network with logits=True and "
                 "give the loss from_logits=True."
             )
+
+
+def _from_logits(loss) -> bool | None:
+    """Return whether a loss takes logits; None where it does not say so."""
+    if isinstance(loss, keras.losses.Loss) or not callable(loss):
+        return getattr(loss, "from_logits", None)
+    try:
+        told = inspect.signature(loss).parameters.get("from_logits")
+    except (TypeError, ValueError):
+        return None
+    return told.default if told else None
 
 
 def _build_for_training(net: keras.Model, batches: Batches) -> None:
@@ -403,6 +443,7 @@ def train(plan: Plan, dataset, chapter: str, seed: int) -> Trained:
 
 def _train(plan: Plan, dataset, seed: int, place: Path) -> Trained:
     """Train in a folder that no other process uses."""
+    before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(backend.precision())
     try:
         backend.seed(seed)
@@ -423,7 +464,7 @@ def _train(plan: Plan, dataset, seed: int, place: Path) -> Trained:
             ) from error
         raise
     finally:
-        keras.config.set_dtype_policy("float32")
+        keras.config.set_dtype_policy(before)
     logits = outputs[0] if isinstance(outputs, list) else outputs
     logits = next(iter(outputs.values())) if isinstance(outputs, dict) else logits
     probabilities = keras.ops.convert_to_numpy(keras.ops.softmax(logits.astype("float32")))

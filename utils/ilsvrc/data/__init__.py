@@ -17,7 +17,7 @@ from . import photographs
 from .arrays import decoded
 from .catalogue import CATALOGUE, Entry, variants
 from .download import install
-from .folders import Listing, image_files, scan
+from .folders import Listing, image_files, scan, shown
 from .photographs import open_photograph, probe, square
 
 __all__ = [
@@ -352,6 +352,6 @@ def _enough(images: int, classes: int) -> None:
 
 
 def _complaint(root: Path, skipped: list[tuple[str, str]], count: int) -> str:
-    named = "; ".join(f"{file} ({error})" for file, error in skipped[:5])
+    named = "; ".join(f"{shown(file)} ({error})" for file, error in skipped[:5])
     more = f"; and {len(skipped) - 5} more" if len(skipped) > 5 else ""
     return f"{root}: {len(skipped)} of {count:,} files are no readable image: {named}{more}."

@@ -17,13 +17,14 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from tqdm import tqdm
 
 from .. import files, paths
-from .folders import Listing
+from .folders import Listing, shown
 
 VERSION = 4  # of the way from file to array; a new one makes old arrays useless
 # By name, since Pillow would start another program for some others (EPS: Ghostscript).
 FORMATS = ["JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "AVIF", "PPM", "JPEG2000"]
 LARGEST = 64_000_000  # pixels that a picture may unpack to
 NEEDED = [*(f"{a}_{split}.npy" for a in "xy" for split in ("train", "val")), "meta.json"]
+LARGEST_FILE = 6 * LARGEST  # bytes: so many pixels of three colours in 16 bits, not packed
 LARGE = 8_000_000  # pixels from which on one at a time is unpacked
 _one_large = threading.Lock()
 
@@ -156,6 +157,9 @@ def _bytes(path: Path) -> bytes:
         raise OSError(f"a link that leads nowhere, to {os.readlink(path)!r}")
     if not path.is_file():
         raise ValueError("no regular file")
+    size = path.stat().st_size
+    if size > LARGEST_FILE:
+        raise ValueError(f"a file of {size:,} bytes, where {LARGEST_FILE:,} is the most")
     return path.read_bytes()
 
 
@@ -167,7 +171,7 @@ def _key(listing: Listing, size: int) -> str:
             stat = os.stat(place) if os.path.exists(place) else os.lstat(place)  # a dangling link
             line = f"{split} {label} {stat.st_size} {stat.st_mtime_ns} {path}\n"
             digest.update(line.encode(errors="surrogateescape"))
-    return f"{listing.root.name}-{size}-{digest.hexdigest()[:20]}"
+    return f"{listing.root.name[:40]}-{size}-{digest.hexdigest()[:20]}"
 
 
 def _build(listing: Listing, size: int, folder: Path) -> None:
@@ -213,8 +217,8 @@ def _refuse_unreadable(listing: Listing, split: str, listed, kept: list[int], sk
         error = dict(skipped)[mine[0]]
         raise ValueError(
             f"{listing.root}: none of the {len(mine)} {split} files of "
-            f"{listing.class_ids[label]!r} is a readable image; {mine[0]}: {error}. Let them be "
-            "read, replace them, or take the class away."
+            f"{listing.class_ids[label]!r} is a readable image; {shown(mine[0])}: {error}. Let "
+            "them be read, replace them, or take the class away."
         )
 
 
@@ -229,7 +233,7 @@ def _fill(
     """
     array = np.lib.format.open_memmap(target, "w+", np.uint8, (len(listed), size, size, 3))
     if hasattr(os, "posix_fallocate"):  # a full disk is an error here, and a dead process later
-        with target.open("r+b") as file:
+        with target.open("r+b") as file, files.if_known():
             os.posix_fallocate(file.fileno(), 0, target.stat().st_size)
 
     def work(index: int) -> tuple[str, bool, str]:

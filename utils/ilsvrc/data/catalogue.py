@@ -1,5 +1,6 @@
 """What data sets the course knows: where they come from, how large they are, how to check them."""
 
+import os
 from dataclasses import dataclass
 
 from ilsvrc.hints import did_you_mean
@@ -119,6 +120,8 @@ def variants(name: str, size: int | None = None) -> list[str]:
         return [name]
     if name in ("photographs", "folder"):
         raise ValueError(f"{name!r} is not in the catalogue: there is nothing to find or to fetch.")
+    if name and isinstance(name, str | os.PathLike) and os.path.isdir(name):
+        raise ValueError(f'{os.fspath(name)!r} is a folder: load("folder", path=...) loads it.')
     known = ["photographs", "imagenette", *CATALOGUE, "folder"]
     raise ValueError(
         f"No data set is called {name!r}.{did_you_mean(name, known)} "

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,6 +57,7 @@ def scan(root: Path) -> Listing:
         _refuse_other_splits(root)
         _refuse_deeper(root)
         listing = _scan_classes(root)
+    _refuse_twice(root, listing)
     for split, files in [("training", listing.train), ("validation", listing.val)]:
         counts = dict.fromkeys(range(len(listing.class_ids)), 0)
         for _, label in files:
@@ -81,6 +83,19 @@ def _refuse_empty(root: Path, split: str, counts: dict[str, int]) -> None:
             f"{root}: no {split} image in {_few(empty)}. Each class needs at least one image to "
             "train on and one to validate on: add images, or take the class folder away."
         )
+
+
+def _refuse_twice(root: Path, listing: Listing) -> None:
+    """Raise a ValueError where two folders of images are one, by a link."""
+    folders = sorted({path.rpartition("/")[0] for path, _ in listing.train + listing.val})
+    seen = {}
+    for folder in folders:
+        other = seen.setdefault(os.path.realpath(root / folder), folder)
+        if other != folder:
+            raise ValueError(
+                f"{root}: {shown(other)} and {shown(folder)} are one folder, by a link, so its "
+                "images would count twice. Take the link away, and give each its own images."
+            )
 
 
 def _refuse_other_splits(root: Path) -> None:
@@ -122,7 +137,12 @@ def _scan_split(root: Path) -> Listing:
     class_ids = _class_ids(root / "train")
     strangers = sorted(set(_folders(root / "val")) - set(class_ids))
     if strangers:
-        raise ValueError(f"{root / 'val'}: {_few(strangers)} has no folder of its name in train/.")
+        twins = {_plain(name): name for name in class_ids}
+        twin = twins.get(_plain(strangers[0]))
+        other = "" if twin is None else f" Rename {strangers[0]!a} to {twin!a}."
+        raise ValueError(
+            f"{root / 'val'}: {_few(strangers)} has no folder of its name in train/.{other}"
+        )
     train, val = (
         [
             (path, label)
@@ -131,7 +151,7 @@ def _scan_split(root: Path) -> Listing:
         ]
         for split in ("train", "val")
     )
-    return Listing(root, class_ids, [IMAGENETTE_CLASSES.get(c, c) for c in class_ids], train, val)
+    return Listing(root, class_ids, _names(class_ids, IMAGENETTE_CLASSES), train, val)
 
 
 def _refuse_half(root: Path, split: str) -> None:
@@ -150,7 +170,7 @@ def _scan_classes(root: Path) -> Listing:
         held_out = set(drawn[: max(1, round(VAL_SHARE * len(files)))])
         train += [(path, label) for path in files if path not in held_out]
         val += [(path, label) for path in files if path in held_out]
-    return Listing(root, class_ids, [IMAGENETTE_CLASSES.get(c, c) for c in class_ids], train, val)
+    return Listing(root, class_ids, _names(class_ids, IMAGENETTE_CLASSES), train, val)
 
 
 def _scan_tiny(root: Path) -> Listing:
@@ -176,7 +196,7 @@ def _scan_tiny(root: Path) -> Listing:
         for line in (root / "words.txt").read_text("utf-8", "replace").splitlines():
             name, _, words = line.partition("\t")
             names[name] = words.split(",")[0]
-    return Listing(root, class_ids, [names.get(c, c) for c in class_ids], train, val)
+    return Listing(root, class_ids, _names(class_ids, names), train, val)
 
 
 def _annotations(file: Path) -> dict[str, str]:
@@ -205,6 +225,15 @@ def _class_ids(folder: Path) -> list[str]:
             "class into a folder of their own."
         )
     return class_ids
+
+
+def _names(class_ids: list[str], known: dict[str, str]) -> list[str]:
+    """Return the classes' names for people; where two have one, with the folders'."""
+    names = [known.get(one, one) for one in class_ids]
+    return [
+        f"{name} ({one})" if names.count(name) > 1 and name != one else name
+        for name, one in zip(names, class_ids, strict=True)
+    ]
 
 
 def _closed(error: OSError) -> None:
@@ -261,5 +290,17 @@ def _hidden(name: str) -> bool:
     return name.startswith(".") or name in SYSTEMS
 
 
+def _plain(name: str) -> str:
+    """Return a name without what the eye passes over: capitals, ways to write an accent, spaces."""
+    return unicodedata.normalize("NFKC", name).casefold().strip()
+
+
+def shown(name: str) -> str:
+    """Return a name that can be printed: line breaks and colours of a terminal are spelled out."""
+    return name if name.isprintable() else ascii(name)
+
+
 def _few(names: list[str], most: int = 5) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+    return ", ".join(map(shown, names[:most])) + (
+        f" and {len(names) - most} more" if len(names) > most else ""
+    )

@@ -30,7 +30,8 @@ def saliency(model, images, classes) -> np.ndarray:
         classes: (n,) class indices, or one for all images.
 
     Returns:
-        (n, height, width), 0 or more: the gradient's largest absolute value among the channels.
+        (n, height, width), 0 or more: the gradient's largest absolute value among the channels. All
+        zeros where something in the model, such as a rounding, lets no gradient through.
 
     Raises:
         ValueError: if the model puts out probabilities or takes more than images, the images have
@@ -201,9 +202,14 @@ def occlusion(model, images, classes, patch, stride, fill=None, probability=Fals
         have its drop: [:, ::stride, ::stride] is the grid of cells.
 
     Raises:
-        ValueError: as `saliency`; or if the square or the cells do not fit into the image.
+        ValueError: as `saliency`; or if these are no images, or the square or the
+            cells do not fit into them.
     """
     network, images, classes = _asked(model, images, classes)
+    if images.ndim != 4:
+        raise ValueError(
+            f"Occlusion covers squares of images (n, height, width, channels), got {images.shape}."
+        )
     height, width = images.shape[1:3]
     if not (0 < patch <= min(height, width) and 0 < stride <= min(height, width)):
         raise ValueError(f"A patch of {patch} px every {stride} px: images have {height}x{width}.")

@@ -153,7 +153,7 @@ def scores(model, images) -> keras.Model:
             f"graph keras.Model(image, model(image)[{first!r}])."
         )
     differentiable(model)
-    _refuse_probabilities(model)
+    _refuse_probabilities(model, shape=np.shape(images)[1:])
     return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
 
 
@@ -170,8 +170,8 @@ PASSED_ON = (
 )
 
 
-def _refuse_probabilities(model, output=0) -> None:
-    """Raise a ValueError if one of a model's outputs is no row of logits."""
+def _refuse_probabilities(model, output=0, shape=None) -> None:
+    """Raise a ValueError if one of a model's outputs, at images of a shape, is no row of logits."""
     tensor = model.outputs[output]
     while (before := _before(tensor)) is not None:
         tensor = before
@@ -179,7 +179,7 @@ def _refuse_probabilities(model, output=0) -> None:
     kind = called(getattr(last, "activation", None)) or type(last).__name__
     plain = kind.lower().removesuffix("_v2").replace("_", "")
     dense = isinstance(last, keras.layers.Dense)  # of others it is tried what they put out
-    if plain in ENDINGS or (not dense and _adds_to_one(model, output)):
+    if plain in ENDINGS or (not dense and _adds_to_one(model, output, shape)):
         raise ValueError(
             f"{model.name!r} ends in a {plain}, {last.name!r}: it puts out probabilities. Looking "
             "inside needs logits. A network of the course: logits=True; one of "
@@ -204,9 +204,9 @@ def _before(tensor):
     return None
 
 
-def _adds_to_one(model, output) -> bool:
+def _adds_to_one(model, output, shape) -> bool:
     """Return whether one of a model's outputs, or its exponential, is a share of 1 at any image."""
-    shape = model.inputs[0].shape[1:]
+    shape = model.inputs[0].shape[1:] if shape is None else shape
     if model.outputs[output].shape[-1] in (None, 1) or None in shape:
         return False
     images = np.random.default_rng(0).normal(size=(2, *shape)).astype("float32")

@@ -41,7 +41,9 @@ def randomised(model, down_to=None, seed=0) -> keras.Model:
     # Keras draws a seed for each initialiser from here. With the bare number a network that was
     # built after set_random_seed(number) would get back the weights that it began with.
     random.seed(f"twin {seed}")
-    twin = keras.models.clone_model(model, clone_function=_fresh)
+    graph = getattr(model, "_functional", None) or model  # of a sequential one
+    plain = keras.Model(graph.input, graph.output, name=model.name)  # without loss and optimiser
+    twin = keras.models.clone_model(plain, clone_function=_fresh)
     random.setstate(state)
     kept = names[: names.index(down_to)] if down_to else []
     for layer in model.layers:
