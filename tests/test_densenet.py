@@ -147,16 +147,19 @@ def by_formula(counts, k=32, theta=0.5, m=64, classes=1000):
 
 
 @pytest.mark.once
-@pytest.mark.slow
-@pytest.mark.parametrize("depth", COUNTS)
-def test_it_is_the_papers_network(module, depth):
-    model = module.densenet(depth)
-    for check in (check_parameters, check_macs, *(CHECKS if depth == 121 else [])):
+def test_it_is_the_papers_network(module):
+    model = module.densenet()
+    for check in (check_parameters, check_macs, *CHECKS):
         check(model)
+    assert model.get_layer("last_relu").output.shape[1:3] == (7, 7)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("depth", COUNTS)
+def test_the_facts_are_these_counts(module, depth):
     assert by_formula(module.blocks[depth]) == COUNTS[depth][0]
     assert facts.value(f"densenet{depth}.parameters") == COUNTS[depth][0]
     assert facts.value(f"densenet{depth}.macs") == pytest.approx(COUNTS[depth][1] * 1e9, rel=2e-3)
-    assert model.get_layer("last_relu").output.shape[1:3] == (7, 7)
 
 
 @pytest.mark.once
@@ -294,12 +297,19 @@ def name_there(name):
     return f"conv{int(block) + 1}_block{layer}_{end}"
 
 
-def distance(module, depth):
-    """Return the largest difference in logits and taps, as a share of the largest value."""
-    there, images, expected = theirs(depth)
+def copied(module, depth):
+    """Return our network with the weights of keras.applications'."""
+    there, *_ = theirs(depth)
     ours = module.densenet(depth, (64, 64, 3), 10, logits=True)
     for layer in [one for one in ours.layers if one.weights]:
         layer.set_weights(there.get_layer(name_there(layer.name)).get_weights())
+    return ours
+
+
+def distance(module, depth, ours=None):
+    """Return the largest difference in logits and taps, as a share of the largest value."""
+    there, images, expected = theirs(depth)
+    ours = ours or copied(module, depth)
     taps = [f"dense{b}_{n}_join" for b, n in enumerate(module.blocks[depth], 1)]
     taps += [f"transition{b}_pool" for b in (1, 2, 3)] + ["dense"]
     assert networks.learnable(ours) == networks.learnable(there)
@@ -309,8 +319,14 @@ def distance(module, depth):
 @pytest.mark.once
 @pytest.mark.slow
 @pytest.mark.parametrize("depth", COUNTS)
-def test_outputs_agree_with_keras_applications(module, depth):
-    assert distance(module, depth) <= 1e-4
+def test_outputs_and_counts_agree_with_keras_applications(module, depth):
+    """Counted for 1,000 classes and 224 x 224, whose grids are 3.5 times as wide as those of 64."""
+    ours = copied(module, depth)
+    assert distance(module, depth, ours) <= 1e-4
+    last, sums = ours.get_layer("dense").kernel.shape[0], ledger.totals(ours)
+    assert sums["parameters"] + 990 * (last + 1) == COUNTS[depth][0]
+    macs = 3.5**2 * (sums["macs"] - 10 * last) + 1000 * last
+    assert round(macs / 1e9, 3) == COUNTS[depth][1]
 
 
 @pytest.mark.once
@@ -322,10 +338,9 @@ def test_outputs_agree_with_keras_applications(module, depth):
 def test_parity_catches_a_planted_mistake(mistake, planted):
     if mistake == "Keras' epsilon":  # in all batch norms
         module = ilsvrc.chapter(NAME)
-        there, images, expected = theirs(121)
-        ours = module.densenet(121, (64, 64, 3), 10, logits=True)
-        for layer in [one for one in ours.layers if one.weights]:
-            layer.set_weights(there.get_layer(name_there(layer.name)).get_weights())
+        _, images, expected = theirs(121)
+        ours = copied(module, 121)
+        for layer in ours.layers:
             if isinstance(layer, layers.BatchNormalization):
                 layer.epsilon = 1e-3
         found = networks.apart([answers(ours, images)], expected[-1:])
