@@ -141,8 +141,10 @@ def test_full_convolutions_cost_what_the_paper_says(module):
         for column in ("macs", "parameters"):
             share = 100 * part[column].sum() / table[column].sum()
             told = facts.value(f"mobilenet.share_{kind}_{column}")
-            # in the paper first and pointwise differ by rounding, and by what else is counted
-            assert share == pytest.approx(told, abs=0.75), (kind, column)
+            if (kind, column) == ("first", "macs"):  # 1.19 for 1.91
+                assert round(share, 2) == 1.91 and round(99.29 + share - told, 1) == 100
+            else:  # the paper's parameters leave batch norm out
+                assert share == pytest.approx(told, abs=0.01 if column == "macs" else 0.5), kind
     assert sums["macs"] / table.macs.sum() == pytest.approx(8.6, abs=0.05)
 
 
@@ -487,7 +489,7 @@ def test_the_papers_numbers_say_what_the_page_says(module):
     assert max(abs(off[k]) for k in thick) < 2 and all(
         off[0.25, s] > 4 for s in (224, 192, 160, 128)
     )
-    assert miss[1.0, 128] < miss[0.5, 224]  # resolution is the cheaper knob
+    assert max(off[1.0, 224] - off[k] for k in ((1.0, 128), (0.5, 224))) < 2  # neither knob
     assert error("mobilenet.") - error("mobilenet.full_") == pytest.approx(1.1)
     smaller = facts.value("xception.parameters") / facts.value("xception.inception_v3_parameters")
     assert round(100 - 100 * smaller) == 3
