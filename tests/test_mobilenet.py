@@ -146,6 +146,8 @@ def test_full_convolutions_cost_what_the_paper_says(module):
             else:  # the paper's parameters leave batch norm out
                 assert share == pytest.approx(told, abs=0.01 if column == "macs" else 0.5), kind
     assert sums["macs"] / table.macs.sum() == pytest.approx(8.6, abs=0.05)
+    slim = [ledger.totals(module.slim_mobilenet(unit=u)) for u in (module.full, module.separable)]
+    assert slim[0]["macs"] / slim[1]["macs"] == pytest.approx(7.5, abs=0.05)
 
 
 # Parity: random weights, batch norm's statistics included; logits and one layer a stage.
