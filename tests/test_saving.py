@@ -23,6 +23,7 @@ SLIM = {
     "2016_resnet_v2": ["slim_resnet_v2"],
     "2016_inception_v4": ["slim_inception_v4", "slim_inception_resnet_v2"],
     "2016_resnext": ["slim_resnext"],
+    "2017_mobilenet": ["slim_mobilenet", "slim_mobilenet_v2", "slim_xception"],
     "2017_senet": ["slim_se_resnet", "slim_se_resnext", "slim_se_vgg"],
 }
 BUILDERS = [(chapter, builder) for chapter, names in SLIM.items() for builder in names]
