@@ -167,7 +167,7 @@ PLANTED = {
         check_parameters,
     ),
     "no dropout": ("layers.Dropout(0.5,", "layers.Dropout(0.0,", check_end),
-    "batch norm in the paper's network": ("norm=False, logits", "norm=True, logits", check_parameters),
+    "batch norm in the paper's": ("norm=False, logits", "norm=True, logits", check_parameters),
 }  # fmt: skip
 
 
