@@ -25,6 +25,7 @@ SLIM = {
     "2016_resnext": ["slim_resnext"],
     "2016_squeezenet": ["slim_squeezenet"],
     "2017_mobilenet": ["slim_mobilenet", "slim_mobilenet_v2", "slim_xception"],
+    "2016_densenet": ["slim_densenet"],
     "2017_senet": ["slim_se_resnet", "slim_se_resnext", "slim_se_vgg"],
 }
 BUILDERS = [(chapter, builder) for chapter, names in SLIM.items() for builder in names]
@@ -45,6 +46,7 @@ OPEN = [  # an image of any size: networks that end in an average; dense layers 
     ("2014_googlenet", "googlenet", {"auxiliary": False}, None),
     ("2015_inception_v3", "inception_v3", {}, None),
     ("2015_resnet", "resnet", {}, None),
+    ("2016_densenet", "densenet", {}, None),
     ("2017_senet", "se_resnet", {}, None),
     ("2016_squeezenet", "squeezenet", {}, None),
     ("2012_alexnet", "alexnet", {}, "dense6/kernel"),
