@@ -325,6 +325,7 @@ def test_real_weights_fill_every_layer(module, real):
     assert networks.learnable(real) == COUNTS["1.1"][0]
 
 
+@pytest.mark.once
 @pytest.mark.slow
 def test_the_open_photographs_are_named_as_a_person_would(module, real):
     """And five mistakes of other builds change what is said."""
