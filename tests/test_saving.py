@@ -23,6 +23,8 @@ SLIM = {
     "2016_resnet_v2": ["slim_resnet_v2"],
     "2016_inception_v4": ["slim_inception_v4", "slim_inception_resnet_v2"],
     "2016_resnext": ["slim_resnext"],
+    "2016_squeezenet": ["slim_squeezenet"],
+    "2017_mobilenet": ["slim_mobilenet", "slim_mobilenet_v2", "slim_xception"],
     "2016_densenet": ["slim_densenet"],
     "2017_senet": ["slim_se_resnet", "slim_se_resnext", "slim_se_vgg"],
 }
@@ -46,6 +48,7 @@ OPEN = [  # an image of any size: networks that end in an average; dense layers 
     ("2015_resnet", "resnet", {}, None),
     ("2016_densenet", "densenet", {}, None),
     ("2017_senet", "se_resnet", {}, None),
+    ("2016_squeezenet", "squeezenet", {}, None),
     ("2012_alexnet", "alexnet", {}, "dense6/kernel"),
     ("2013_zfnet", "zfnet", {}, "dense6/kernel"),
     ("2014_vgg", "vgg", {}, "dense6/kernel"),

@@ -74,7 +74,7 @@ def _processor() -> str:
 
 def device() -> str:
     """Return what the network runs on, for people: a GPU's name, or the processor and its cores."""
-    return _accelerator() or f"{_processor()}, {cores()} cores"
+    return _accelerator() or f"{_processor()}, {cores()} core{'s' * (cores() > 1)}"
 
 
 def driver() -> str | None:

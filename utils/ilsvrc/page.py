@@ -20,6 +20,8 @@ from ilsvrc import backend, data, facts, ledger, profiles, publishing, records, 
 from ilsvrc.lab import Lab, duration
 from ilsvrc.vis import style
 
+plt.rcParams["legend.frameon"] = False  # in a chapter's own figures, too
+
 
 class Claim(NamedTuple):
     """A claim of a paper, tested by two runs of a chapter.

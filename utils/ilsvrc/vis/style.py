@@ -34,6 +34,7 @@ STYLE = {
     "axes.edgecolor": "#444444",
     "xtick.color": "#444444",
     "ytick.color": "#444444",
+    "legend.frameon": False,
     "lines.linewidth": 1.6,
     "image.interpolation": "nearest",
 }
