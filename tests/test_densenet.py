@@ -3,6 +3,7 @@
 import re
 from functools import cache
 from itertools import pairwise
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -508,3 +509,16 @@ def test_the_papers_numbers_say_what_the_page_says():
     ]
     assert cifar == [4.10, 3.74, 4.51]
     assert facts.value("densenet.memory") / facts.value("densenet.memory_shared") > 3
+
+
+@pytest.mark.once
+def test_what_a_run_leaves_is_what_the_page_draws(module, small):
+    images = np.random.default_rng(0).normal(size=(4, *small.input_shape[1:])).astype("float32")
+    labels = small.predict(images, verbose=0).argmax(-1)
+    before = small.get_weights()
+    found = module.measured(SimpleNamespace(model=small, sample=lambda n: (images, labels)))
+    for old, new in zip(before, small.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+    assert found["silenced"].shape == (1 + len(found["sources"]),) and found["silenced"][0] == 1
+    assert found["few"].shape == (2, len(module.FEW))
+    assert len(found["weights"]) == len(found["weights/twin"]) == len(found["links"])

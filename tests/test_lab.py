@@ -93,6 +93,10 @@ def test_training_records_and_reads_back(lab, monkeypatch, tmp_path):
     assert sorted(trained.filters) == [0, 1]
     assert np.abs(trained.filters[1] - trained.filters[0]).max() > 0
     assert trained.prepare(lab.data.x_val[:2]).shape == (2, 67, 67, 3)
+    images, labels = trained.sample(5)
+    rows = [np.abs(trained.prepare(lab.data.x_val) - one).sum((1, 2, 3)).argmin() for one in images]
+    assert rows == sorted(set(rows)) and (lab.data.y_val[rows] == labels).all()
+    assert len(trained.sample(10**6)[1]) == len(lab.data.y_val)
     images, labels = trained.few(20)
     assert images.shape == (20, 67, 67, 3) and set(labels) == set(range(10))
     assert record.arrays["weights/conv1/kernel"].dtype == np.float16

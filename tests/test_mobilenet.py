@@ -2,6 +2,7 @@
 
 import re
 from functools import cache, partial
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -498,3 +499,18 @@ def test_the_papers_numbers_say_what_the_page_says(module):
     assert facts.value("xception.steps") < facts.value("xception.inception_v3_steps")
     assert error("xception.") < error("xception.inception_v3_")
     assert sum(n for _, _, n, _ in module.V2) == 17 < facts.value("mobilenet_v2.blocks_in_the_text")
+
+
+@pytest.mark.once
+def test_what_a_run_leaves_is_what_the_page_draws(module):
+    model = module.slim_mobilenet(input_shape=(32, 32, 3), logits=True)
+    images = np.random.default_rng(0).normal(size=(6, 32, 32, 3)).astype("float32")
+    labels = model.predict(images, verbose=0).argmax(-1)
+    before = model.get_weights()
+    found = module.measured(SimpleNamespace(model=model, sample=lambda n: (images, labels)))
+    for old, new in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+    for key in ("without/blind", "without/dealt"):
+        assert found[key].shape == (14,) and found[key][0] == 1
+    assert found["patterns/trained"].shape == found["patterns/twin"].shape == (13, 3, 3)
+    assert found["filters/trained/12"].shape == (3, 3, 48)

@@ -401,7 +401,10 @@ def test_what_a_run_leaves_is_what_the_page_draws(module, small):
     model, x = randomise(module.slim_resnext("26_2x40d", logits=True)), small[1]
     dataset = SimpleNamespace(x_val=np.zeros((6, 73, 73, 3), "uint8"), y_val=np.zeros(6, int))
     trained = SimpleNamespace(
-        model=model, dataset=dataset, prepare=lambda images: x[: max(len(images), 1)]
+        model=model,
+        dataset=dataset,
+        prepare=lambda images: x[: len(images)],
+        sample=lambda n: (x, np.zeros(len(x), int)),
     )
     found = module.measured(trained)
     shapes = {name: value.shape for name, value in found.items()}

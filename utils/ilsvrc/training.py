@@ -66,6 +66,14 @@ class Trained:
         rows = np.linspace(0, len(self.dataset.x_train) - 1, n).astype(int)
         return self.prepare(self.dataset.x_train[rows]), np.asarray(self.dataset.y_train[rows])
 
+    def sample(self, n: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return n validation images, drawn at random and always the same, and labels (n,).
+
+        They are as `prepare` gives them, in the data set's order; all, where it has fewer.
+        """
+        rows = np.sort(np.random.default_rng(0).permutation(len(self.dataset.x_val))[:n])
+        return self.prepare(self.dataset.x_val[rows]), np.asarray(self.dataset.y_val[rows])
+
     @property
     def pixels(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the mean that `net` takes off grey levels, and what it divides them by."""
