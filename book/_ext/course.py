@@ -4,6 +4,7 @@ It runs a page again when anything that its outputs depend on has changed, point
 at the notebooks in `notebooks/`, and refuses a picture without a text.
 """
 
+import functools
 import hashlib
 import os
 import re
@@ -15,7 +16,7 @@ import yaml
 from bs4 import BeautifulSoup
 from sphinx.errors import ExtensionError
 
-from ilsvrc import data, profiles
+from ilsvrc import chapters, data, profiles
 
 # What the pages run with, unless the caller of the build says otherwise.
 DEFAULTS = {
@@ -27,7 +28,8 @@ PACKAGES = [
     *("jax", "keras", "matplotlib", "numpy", "pandas"),
     *("pillow", "scikit-image", "scikit-learn", "tensorflow", "torch"),
 ]
-SCOREBOARD = "chapters/scoreboard"  # made of all records and facts, and of no image
+OF_CODE = {"chapters/compare", "chapters/replication"}  # of what the chapters define
+SHEETS = {"chapters/scoreboard", "chapters/2016_ensemble"} | OF_CODE  # of records, and of no image
 HEADER = re.compile(r"---\n(.*?)^---\n", re.DOTALL | re.MULTILINE)
 
 
@@ -67,12 +69,23 @@ def _images() -> list[str]:
     return sorted(found)
 
 
+@functools.cache
+def _code(path: Path, changed: int) -> str:
+    return chapters.code(path)
+
+
+def _definitions(root: Path) -> list[str]:
+    """Return what the chapters define: their networks, runs and claims."""
+    files = sorted((root / "chapters").glob("*.md"))
+    return [_code(path, path.stat().st_mtime_ns) for path in files]
+
+
 def digest(root: Path, page: str) -> str:
     """Return a digest of everything beside its own code that a page's outputs depend on.
 
     These are the package, the versions of what it stands on, the profile and the backend, the
-    images, and the published records of the chapter. The scoreboard depends on the records of all
-    chapters, and on no image.
+    images, and the published records of the chapter. A page in `SHEETS` depends on the records of
+    all chapters, and on no image; one in `OF_CODE` on their networks, runs and claims as well.
 
     Args:
         root: The repository.
@@ -80,8 +93,9 @@ def digest(root: Path, page: str) -> str:
     """
     parts = [os.environ["ILSVRC_PROFILE"], os.environ["KERAS_BACKEND"], *_versions()]
     parts += _files(root / "utils" / "ilsvrc")
-    if page == SCOREBOARD:
+    if page in SHEETS:
         parts += _files(root / "results")
+        parts += _definitions(root) if page in OF_CODE else []
     else:
         parts += _files(root / "results" / Path(page).name) + _images()
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]

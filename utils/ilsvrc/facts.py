@@ -13,6 +13,7 @@ CERTAINTIES = ("counted", "source", "transcribed", "measured")
 UNITS = {
     "parameters": "parameters",
     "macs": "MACs",
+    "activation_bytes": "bytes",
     "input": "pixels",
     "year": "",
     "top1_error": "%",
@@ -112,14 +113,15 @@ def networks() -> pd.DataFrame:
 
     Returns:
         One row a network, index its key (``"alexnet"``): name, year, team, input (pixels a side),
-        parameters (those that learn), macs, top1_error and top5_error (one network on
-        the ILSVRC-2012 validation set, percent; missing where not published), views (test views
+        parameters (those that learn), macs, activation_bytes (all layers' outputs for one image;
+        missing where the course has not built the network), top1_error and top5_error (one network
+        on the ILSVRC-2012 validation set, percent; missing where not published), views (test views
         averaged; 0 is dense evaluation of the whole image), source, errors_source, counts and
         errors (the certainty of each).
     """
     frame = pd.DataFrame(_table()["network"])
     frame["errors_source"] = frame["errors_source"].fillna(frame["source"])
     frame = frame.astype({"views": "Int64"}).set_index("key")
-    columns = ["name", "year", "team", "input", "parameters", "macs", "top1_error"]
-    columns += ["top5_error", "views", "source", "errors_source", "counts", "errors"]
+    columns = ["name", "year", "team", "input", "parameters", "macs", "activation_bytes"]
+    columns += ["top1_error", "top5_error", "views", "source", "errors_source", "counts", "errors"]
     return frame.sort_values("year", kind="stable")[columns]

@@ -221,6 +221,42 @@ def claims_table(lab: Lab, claims: list[Claim]) -> None:
     display(Markdown(f"Data and length of the claims' runs: {text}.{more}" if text else more))
 
 
+# Tables that a reader can sort
+
+
+def sortable(table: pd.DataFrame, caption: str, formats: dict[str, str] | None = None) -> HTML:
+    """Return a table that a reader can sort by any column (``book/_static/sort.js``).
+
+    Args:
+        table: Its first column names the rows. Cells are numbers, text, or `HTML`.
+        caption: What the table holds, for those who hear it read out.
+        formats: How a column's numbers are written, such as "{:.1f}". What is missing is a dash
+            and comes last, however the table is sorted.
+    """
+    formats = formats or {}
+
+    def cell(name, value, first):
+        missing = value is None or value is pd.NA or value != value
+        number = isinstance(value, int | float | np.number) and not missing
+        text = "–" if missing else formats.get(name, "{}").format(value) if number else value
+        text = text.data if isinstance(text, HTML) else html.escape(text)
+        key = f' data-sort="{value}"' if number else ' data-sort=""' if missing else ""
+        kind = 'th scope="row"' if first else "td"
+        return f"<{kind}{key}>{text}</{kind[:2]}>"
+
+    first, *_ = table.columns
+    head = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in table.columns)
+    rows = [
+        "".join(cell(name, value, name == first) for name, value in row.items())
+        for row in table.astype(object).to_dict("records")
+    ]
+    body = "".join(f"<tr>{row}</tr>" for row in rows)
+    return HTML(
+        f'<table class="ilsvrc-sortable"><caption>{html.escape(caption)}</caption>'
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    )
+
+
 # Questions and answers
 
 
