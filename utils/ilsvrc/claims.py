@@ -1,7 +1,7 @@
-"""What the papers claim and the course tests: every claim with its paper's words and our verdict.
+"""What the papers claim and the course tests: each claim with its paper's words and our verdict.
 
-A chapter's list `tested` says which runs test a claim, ``claims.toml`` what the paper says of it, and
-`page.verdicts` what the records say, here as in the chapter.
+A chapter's list `tested` says which runs test a claim, ``claims.toml`` what the paper says of it,
+and `page.verdicts` what the records say, here as in the chapter.
 """
 
 import re
@@ -99,7 +99,7 @@ def tested(results: Path = paths.RESULTS) -> pd.DataFrame:
                 "year": int(chapter[:4]),
                 **{"says": told(entry["says"]), "source": entry["source"], "own": entry["own"]},
                 **{"row": claim.says, "one": claim.one, "other": claim.other},
-                "epochs": found and runs[claim.one]["recipe"]["epochs"] or None,
+                "epochs": runs[claim.one]["recipe"]["epochs"] if found else None,
                 **measured,
                 "paper (points)": claim.paper,
             }

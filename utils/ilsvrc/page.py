@@ -251,8 +251,9 @@ def sortable(table: pd.DataFrame, caption: str, formats: dict[str, str] | None =
         for row in table.astype(object).to_dict("records")
     ]
     body = "".join(f"<tr>{row}</tr>" for row in rows)
+    wordy = " wordy" * (table[first].astype(str).str.len().max() > 40)
     return HTML(
-        f'<table class="ilsvrc-sortable"><caption>{html.escape(caption)}</caption>'
+        f'<table class="ilsvrc-sortable{wordy}"><caption>{html.escape(caption)}</caption>'
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
     )
 
