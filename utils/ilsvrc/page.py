@@ -251,7 +251,7 @@ def sortable(table: pd.DataFrame, caption: str, formats: dict[str, str] | None =
         for row in table.astype(object).to_dict("records")
     ]
     body = "".join(f"<tr>{row}</tr>" for row in rows)
-    wordy = " wordy" * (table[first].astype(str).str.len().max() > 40)
+    wordy = " wordy" * any(len(str(name)) > 40 for name in table[first])
     return HTML(
         f'<table class="ilsvrc-sortable{wordy}"><caption>{html.escape(caption)}</caption>'
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
