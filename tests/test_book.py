@@ -155,6 +155,25 @@ def test_a_digest_changes_with_what_the_page_depends_on(
     assert [n for n in CHAPTERS if course.digest(tmp_path, n) != before[n]] == pages
 
 
+@pytest.mark.parametrize("page", ["compare", "replication"])
+def test_the_pages_that_compare_run_again_with_records_and_code_of_any_chapter(
+    course, tmp_path, page
+):
+    (tmp_path / "chapters").mkdir()
+    chapter = tmp_path / "chapters" / "2099_new.md"
+    code = f"{HEADER}\n```{{code-cell}} python3\n:tags: [runs]\n\ntested = []\n```\n"
+    chapter.write_text(code)
+    seen = [course.digest(tmp_path, f"chapters/{page}")]
+    append(tmp_path / "results" / "2099_new" / "one.json", "{}")
+    seen.append(course.digest(tmp_path, f"chapters/{page}"))
+    chapter.write_text(code.replace("[]", "[1]"))
+    os.utime(chapter, ns=(0, 0))
+    seen.append(course.digest(tmp_path, f"chapters/{page}"))
+    assert len(set(seen)) == 3
+    append(chapter, "\nMore prose.\n")
+    assert course.digest(tmp_path, f"chapters/{page}") == seen[-1]
+
+
 @pytest.mark.parametrize(("name", "value"), [("ILSVRC_PROFILE", "smoke"), ("KERAS_BACKEND", "jax")])
 def test_a_digest_changes_with_profile_and_backend(course, tmp_path, monkeypatch, name, value):
     before = course.digest(tmp_path, CHAPTERS[0])

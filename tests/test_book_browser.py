@@ -56,7 +56,8 @@ return {
 """
 
 
-FEW = ["2013_zfnet", "scoreboard"]  # slider, drawings, maps, formulas; the widest tables
+# Slider, drawings, maps, formulas; the widest tables, those that can be sorted.
+FEW = ["2013_zfnet", "scoreboard", "compare", "replication"]
 WHOLE = os.environ.get("BOOK")
 
 
@@ -218,6 +219,26 @@ def test_every_launch_link_opens_a_notebook_of_the_repository(html):
             assert notebook and (paths.ROOT / notebook[0]).is_file(), f"{name}: {link}"
         found += [name] * bool(links)
     assert "chapters/2012_alexnet.html" in found
+
+
+def test_the_rows_of_claims_lead_to_their_tables(html):
+    text = (html / "chapters" / "replication.html").read_text()
+    links = bs4.BeautifulSoup(text, "html.parser").select("table.ilsvrc-sortable a[href]")
+    assert len(links) > 100
+    for link in {link["href"] for link in links}:
+        file, _, label = link.partition("#")
+        page = bs4.BeautifulSoup((html / "chapters" / file).read_text(), "html.parser")
+        assert not label or page.find(id=label), link
+
+
+def test_the_sheet_of_networks_sorts(browser, serve, html):
+    browser.get(f"{serve(html)}/chapters/compare.html")
+    browser.find_elements("css selector", ".ilsvrc-sortable thead button")[2].click()
+    first = browser.find_element("css selector", ".ilsvrc-sortable tbody tr")
+    errors = browser.find_elements("css selector", ".ilsvrc-sortable")[0]
+    cells = errors.find_elements("css selector", "tbody td:nth-child(3)")
+    values = [float(cell.text) for cell in cells]
+    assert values == sorted(values) and len(values) > 30 and first.text.startswith("Eff")
 
 
 def test_the_jupyterhub_button_asks_for_the_readers_hub(browser, serve, html):
