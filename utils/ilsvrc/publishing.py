@@ -105,7 +105,7 @@ def top1_of_views(trained, kind: str) -> float:
 
 
 def options(build) -> dict:
-    """Return what a builder is given, as a record tells it: functions by their names and options."""
+    """Return what a builder is given as a record tells it, functions by their names and options."""
     return {name: _told(value) for name, value in getattr(build, "keywords", {}).items()}
 
 
