@@ -222,3 +222,20 @@ def test_published_records_are_of_the_present_recipes(chapter):
     found = [records.read(path) for path in sorted((paths.RESULTS / chapter).glob("*.json"))]
     old = [r["run"] for r in found if publishing.present_key(r) != r["recipe"]["key"]]
     assert sorted(old) == EARLIER.get(chapter, [])
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("chapter", NETWORKS)
+def test_what_every_builder_is_given_can_stand_in_a_record(chapter):
+    """Else a training would be finished and its record could not be written."""
+    for run in chapters.chapter(chapter).runs:
+        for profile in ("laptop", "gpu"):
+            given = publishing.options(profiles.settle(run, profiles.PROFILES[profile]).build)
+            assert json.loads(json.dumps(given)).keys() == given.keys(), run.name
+
+
+@pytest.mark.once
+def test_a_function_with_options_is_told_with_them():
+    gate = partial(sorted, key=len, reverse=True)
+    told = publishing.options(partial(dict, gate=gate, block=max, width=0.25))
+    assert told == {"gate": "sorted(key='len', reverse=True)", "block": "max", "width": 0.25}

@@ -349,8 +349,8 @@ def test_no_step_of_training_creates_variables(lab, monkeypatch):  # it would be
 @pytest.mark.real
 @pytest.mark.slow
 def test_the_slim_sibling_learns_imagenette(real_imagenette):
-    trained = Lab(CHAPTER, "laptop", epochs=3).train("alexnet")
-    assert trained.history["val_accuracy"][-1] > 0.4
+    trained = Lab(CHAPTER, "laptop", epochs=2).train("alexnet")
+    assert trained.history["val_accuracy"][-1] > 0.3
 
 
 def test_the_mean_of_many_pixels_is_not_rounded_away():

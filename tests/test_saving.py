@@ -1,4 +1,4 @@
-"""Every chapter's networks survive Keras' own ways to keep and copy a model, in one process."""
+"""Networks of every chapter survive Keras' own ways to keep and copy a model, in one process."""
 
 import json
 import subprocess
@@ -19,15 +19,15 @@ SLIM = {
     "2014_vgg": ["slim_vgg"],
     "2014_googlenet": ["slim_googlenet"],
     "2015_inception_v3": ["slim_inception_v3"],
-    "2015_resnet": ["slim_resnet", "slim_plain"],
+    "2015_resnet": ["slim_resnet"],
     "2016_resnet_v2": ["slim_resnet_v2"],
-    "2016_inception_v4": ["slim_inception_v4", "slim_inception_resnet_v2"],
+    "2016_inception_v4": ["slim_inception_resnet_v2"],
     "2016_resnext": ["slim_resnext"],
     "2016_squeezenet": ["slim_squeezenet"],
-    "2017_mobilenet": ["slim_mobilenet", "slim_mobilenet_v2", "slim_xception"],
+    "2017_mobilenet": ["slim_mobilenet_v2", "slim_xception"],
     "2016_densenet": ["slim_densenet"],
     "2019_efficientnet": ["slim_efficientnet"],
-    "2017_senet": ["slim_se_resnet", "slim_se_resnext", "slim_se_vgg"],
+    "2017_senet": ["slim_se_resnet"],
 }
 BUILDERS = [(chapter, builder) for chapter, names in SLIM.items() for builder in names]
 

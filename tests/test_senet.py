@@ -434,3 +434,18 @@ def test_the_pair_differs_as_the_page_says(module):
     assert (means["se-long"] > means["resnet-long"]).all()
     assert course["se-long"][:, -1].min() < course["resnet-long"][:, -1].max()  # seeds overlap
     assert all(np.ptp(each[-3:]) < 0.01 for each in means.values())
+
+
+@pytest.mark.once
+def test_other_gates_do_worse_than_the_paper_saw(module):
+    runs = {run.name: records.read(paths.record("2017_senet", run.name)) for run in module.runs
+            if run.name in ("se", "tanh", "relu")}  # fmt: skip
+    tested = [claim for claim in module.tested if "a sigmoid does better" in claim.says]
+    table = page.verdicts(runs, tested)
+    assert table.verdict.tolist() == ["holds", "holds"]
+    assert (table["here (points)"] > 5 * table["paper (points)"]).all()
+    told = runs["relu"].by_epoch("accuracy")[:, -1]
+    assert (told < 0.15).all()  # "nothing is learned"
+    assert table["paper (points)"].round(1).tolist() == [0.7, 1.2]
+    losses = runs["relu"].by_epoch("val_loss")
+    assert np.isfinite(losses).all() and losses.max() > 1e20

@@ -1,6 +1,7 @@
 """Making the record of a finished run: what was run and what came of it, then its pictures."""
 
 import datetime
+import functools
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -103,12 +104,23 @@ def top1_of_views(trained, kind: str) -> float:
     return records.scores(labels, augment.predict_views(trained.net, images, kind))["top1"]
 
 
+def options(build) -> dict:
+    """Return what a builder is given as a record tells it, functions by their names and options."""
+    return {name: _told(value) for name, value in getattr(build, "keywords", {}).items()}
+
+
+def _told(value):
+    if isinstance(value, functools.partial):
+        given = (f"{name}={_told(each)!r}" for name, each in value.keywords.items())
+        return f"{value.func.__name__}({', '.join(given)})"
+    return getattr(value, "__name__", value)
+
+
 def _network(plan, dataset, model: keras.Model) -> dict:
     ours, papers = ledger.totals(model), ledger.totals(plan.run.build())
-    options = getattr(plan.build, "keywords", {})
     return {
         "name": plan.network,
-        "options": {name: getattr(value, "__name__", value) for name, value in options.items()},
+        "options": options(plan.build),
         "input": [plan.size, plan.size, 3],
         "classes": len(dataset.class_names),
         "parameters": ours["parameters"],
