@@ -366,7 +366,7 @@ PLANTED = {  # what is right, what is wrong, in which network, and which check c
         *("B0", check_counts),
     ),
     "no gates": ('_se", act) if ratio else f', '_se", act) if False else f', "B0", check_counts),
-    "no shortcuts": ("if s > 1 or C != maps", "if True", "B0", check_shortcuts),
+    "no shortcuts": ("if s > 1 or maps != C", "if True", "B0", check_shortcuts),
     "numbers dropped, not blocks": ("(None, 1, 1, 1), name", "name", "B0", check_drops),
     '"same" where Keras pads by hand': (
         'return pool(k, s, name=name)(layers.ZeroPadding2D(edge, name=f"{name}_pad")(x))',
