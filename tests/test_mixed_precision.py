@@ -1,6 +1,7 @@
 """What a GPU trains can be looked at: mixed precision, on the processor that tests run on."""
 
 import functools
+import json
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -17,6 +18,7 @@ from ilsvrc import (
     backend,
     ledger,
     page,
+    paths,
     probe,
     publishing,
     records,
@@ -388,3 +390,55 @@ def test_pixels_are_prepared_to_the_last_grey_level(nets):
         odds = augment.predict_views(net, PHOTOGRAPHS, "centre")
         assert odds.dtype == "float32"
         np.testing.assert_allclose(odds.sum(1), 1, atol=1e-5)
+
+
+# A processor that has bfloat16: which policy a training takes
+
+
+@pytest.fixture
+def processor(tiny_course, monkeypatch):
+    """Return the file of what a step takes, on such a machine, where each training is long."""
+    monkeypatch.setattr(backend, "bfloat16_on_cpu", lambda: True)
+    monkeypatch.setattr(training, "LONG", 0)
+    return lambda: next((paths.cache() / "runs" / "2099_tiny" / "one").glob("*-seconds.json"))
+
+
+def computes_in(seed):
+    trained = Lab("2099_tiny", "smoke", seed=seed).train("one")
+    return trained.precision, trained.model.get_layer("conv1").compute_dtype
+
+
+def test_a_long_training_takes_the_policy_whose_steps_were_quicker(processor, capsys):
+    policy, dtype = computes_in(seed=0)
+    seconds = json.loads(processor().read_text())
+    assert policy == min(seconds, key=seconds.get) and dtype == policy.removeprefix("mixed_")
+    assert set(seconds) == {"float32", "mixed_bfloat16"} and min(seconds.values()) > 0
+    assert capsys.readouterr().err.count("Timing") == 1
+    for seed, quicker in enumerate(("mixed_bfloat16", "float32"), 1):
+        processor().write_text(json.dumps({name: 1 + (name != quicker) for name in seconds}))
+        assert computes_in(seed) == (quicker, quicker.removeprefix("mixed_"))
+    assert "Timing" not in capsys.readouterr().err
+    record = Lab("2099_tiny", "smoke", seed=2).record("one")
+    assert record["recipe"]["precision"] == "float32"
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("text", ["", '{"float32": 1}'])
+def test_a_timing_that_is_lost_is_made_again(processor, capsys, text):
+    computes_in(seed=0)
+    processor().write_text(text)
+    computes_in(seed=1)
+    assert set(json.loads(processor().read_text())) == {"float32", "mixed_bfloat16"}
+    assert capsys.readouterr().err.count("Timing") == 2
+
+
+@pytest.mark.once
+def test_timing_changes_nothing_of_what_is_trained(processor, tmp_path, monkeypatch):
+    computes_in(seed=0)
+    processor().write_text('{"float32": 1, "mixed_bfloat16": 2}')
+    timed = Lab("2099_tiny", "smoke", seed=5).train("one")
+    monkeypatch.setattr(training, "LONG", 1e14)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "other"))
+    untimed = Lab("2099_tiny", "smoke", seed=5).train("one")
+    assert not list((tmp_path / "other").rglob("*-seconds.json"))
+    assert timed.history == untimed.history

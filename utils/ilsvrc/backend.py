@@ -160,6 +160,16 @@ def precision() -> str:
     return "mixed_bfloat16"
 
 
+def bfloat16_on_cpu() -> bool:
+    """Return whether the network runs on a processor that has arithmetic in bfloat16."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as info:
+            flags = next((line for line in info if line.lower().startswith(("flags", "feat"))), "")
+    except OSError:
+        return False
+    return on_cpu() and not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(flags.split())
+
+
 def keep_compiled(folder) -> None:
     """Keep what JAX compiles for a GPU in a folder, where later seeds and processes find it.
 

@@ -51,7 +51,7 @@ def account(plan, dataset, chapter: str, trained: list) -> Record:
             "fit": getattr(plan.run.fit, "func", plan.run.fit).__name__,
             "epochs": plan.epochs,
             "batch": plan.batch,
-            "precision": backend.precision(),
+            "precision": trained[0].precision,
             "key": keys.recipe(plan, dataset.digest),
         },
         "backend": {"name": backend.name(), "versions": backend.versions()},

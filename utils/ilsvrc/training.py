@@ -21,10 +21,12 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
-from ilsvrc import augment, backend, files, keys, paths, records
+from ilsvrc import augment, backend, files, keys, ledger, paths, records
 from ilsvrc.data import Dataset
 from ilsvrc.profiles import Plan
 
+LONG = 1e14  # MACs of a training, some twenty minutes of a core, from which on timing pays
+POLICIES = ("float32", "mixed_bfloat16")
 SNAPSHOTS = (0, 1, 2, 3, 5, 8, 12, 18, 27, 40, 60, 90)  # epochs, on a log scale
 
 
@@ -41,6 +43,7 @@ class Trained:
         probabilities: Of the validation images, (images, classes), float32, in their order.
         seconds: Time spent in training, over all sittings.
         dataset: What it was trained and tested on.
+        precision: The dtype policy it was trained in.
         commit: The course's commit when the training began (see `commit`).
     """
 
@@ -52,6 +55,7 @@ class Trained:
     probabilities: np.ndarray
     seconds: float
     dataset: Dataset
+    precision: str
     commit: str | None
 
     def prepare(self, images: np.ndarray) -> np.ndarray:
@@ -435,6 +439,75 @@ def folder(plan: Plan, dataset, chapter: str, seed: int) -> Path:
     return paths.cache() / "runs" / chapter / plan.run.name / name
 
 
+class Clock(keras.callbacks.Callback):
+    """Times eight training steps and stops; the first three are left out."""
+
+    def __init__(self, batches: Batches):
+        super().__init__()
+        self.batches, self.times = batches, []
+
+    def on_train_begin(self, logs=None):
+        _build_for_training(self.model, self.batches)
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.times.append(time.perf_counter())
+        self.model.stop_training = len(self.times) >= 8
+
+    @property
+    def seconds(self) -> float:
+        """Return what a step took, in s."""
+        return (self.times[-1] - self.times[2]) / (len(self.times) - 3)
+
+
+def precision(plan: Plan, dataset, place: Path) -> str:
+    """Return the dtype policy to train with: on a GPU, `backend.precision`'s.
+
+    A processor with arithmetic in bfloat16 trains wide networks faster in it, and narrow ones not.
+    So a long training is timed in both first, once a machine and network; what came of it is kept
+    beside `place`, for later seeds and for a training that goes on.
+    """
+    if not backend.bfloat16_on_cpu():
+        return backend.precision()
+    classes = len(dataset.class_names)
+    macs = ledger.totals(build(plan, classes))["macs"]
+    if 3 * macs * len(dataset.x_train) * plan.epochs < LONG:
+        return backend.precision()
+    told = place.with_name(f"{place.name.rpartition('-')[0]}-seconds.json")
+    with files.alone(told.with_suffix(".lock"), "times this network"):
+        seconds = _told(told)
+        if not seconds:
+            print("Is it faster in bfloat16? Timing a few steps of both.", file=sys.stderr)
+            seconds = {policy: _step(plan, dataset, policy) for policy in POLICIES}
+            text = json.dumps(seconds).encode()
+            with files.room(told.parent, "What a step takes is kept"):
+                records.write_whole(told, lambda file: file.write(text))
+    return min(seconds, key=seconds.get)
+
+
+def _told(file: Path) -> dict | None:
+    """Return what a step takes in each policy, in s, or None where it was not timed or is lost."""
+    try:
+        seconds = json.loads(file.read_text())
+        return {policy: float(seconds[policy]) for policy in POLICIES}
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def _step(plan: Plan, dataset, policy: str) -> float:
+    """Return how long a training step takes in a dtype policy, in s."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        model = build(plan, len(dataset.class_names))
+        given = feed(dataset, plan.batch, len(model.outputs))
+        given.val.steps = 1
+        clock = Clock(given.train)
+        plan.run.fit(model, given, plan.epochs, [clock])
+    finally:
+        keras.config.set_dtype_policy(before)
+    return clock.seconds
+
+
 def train(plan: Plan, dataset, chapter: str, seed: int) -> Trained:
     """Train a plan's network with one seed, or pick up where an earlier training was stopped.
 
@@ -452,8 +525,9 @@ def train(plan: Plan, dataset, chapter: str, seed: int) -> Trained:
 def _train(plan: Plan, dataset, seed: int, place: Path) -> Trained:
     """Train in a folder that no other process uses."""
     before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(backend.precision())
+    policy = precision(plan, dataset, place)
     try:
+        keras.config.set_dtype_policy(policy)
         backend.seed(seed)
         model = build(plan, len(dataset.class_names))
         given = feed(dataset, plan.batch, len(model.outputs))
@@ -485,6 +559,7 @@ def _train(plan: Plan, dataset, seed: int, place: Path) -> Trained:
         probabilities,
         keeper.seconds,
         dataset,
+        policy,
         keeper.commit,
     )
 
