@@ -26,6 +26,7 @@ SLIM = {
     "2016_squeezenet": ["slim_squeezenet"],
     "2017_mobilenet": ["slim_mobilenet_v2", "slim_xception"],
     "2016_densenet": ["slim_densenet"],
+    "2019_efficientnet": ["slim_efficientnet"],
     "2017_senet": ["slim_se_resnet"],
 }
 BUILDERS = [(chapter, builder) for chapter, names in SLIM.items() for builder in names]
