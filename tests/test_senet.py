@@ -437,15 +437,20 @@ def test_the_pair_differs_as_the_page_says(module):
 
 
 @pytest.mark.once
-def test_other_gates_do_worse_than_the_paper_saw(module):
-    runs = {run.name: records.read(paths.record("2017_senet", run.name)) for run in module.runs
-            if run.name in ("se", "tanh", "relu")}  # fmt: skip
-    tested = [claim for claim in module.tested if "a sigmoid does better" in claim.says]
-    table = page.verdicts(runs, tested)
-    assert table.verdict.tolist() == ["holds", "holds"]
-    assert (table["here (points)"] > 5 * table["paper (points)"]).all()
-    told = runs["relu"].by_epoch("accuracy")[:, -1]
-    assert (told < 0.15).all()  # "nothing is learned"
-    assert table["paper (points)"].round(1).tolist() == [0.7, 1.2]
+def test_other_gates_and_places_differ_more_than_the_paper_saw(module):
+    runs = {file.stem: records.read(file) for file in paths.RESULTS.glob("2017_senet/*.json")}
+    table = page.verdicts(runs, module.tested).set_index("claim")
+    seen = table[(table.verdict != "too small to see here") & ~table.index.str.startswith("SE ")]
+    assert seen.verdict.to_dict() == {
+        "a sigmoid does better than tanh": "holds",
+        "a sigmoid does better than a ReLU": "holds",
+        "on F is better than after the addition": "holds",
+        "before F is better than on F": "the opposite",
+    }
+    papers = seen["paper (points)"]
+    assert (abs(seen["here (points)"]) > 5 * papers).all()  # "far larger"
+    assert papers["before F is better than on F"] < 0.1  # "where it sees none"
+    assert round(papers["a sigmoid does better than a ReLU"], 1) == 1.2
+    assert (runs["relu"].by_epoch("accuracy")[:, -1] < 0.15).all()  # "nothing is learned"
     losses = runs["relu"].by_epoch("val_loss")
     assert np.isfinite(losses).all() and losses.max() > 1e20
