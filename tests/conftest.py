@@ -139,6 +139,7 @@ def browser(tmp_path_factory):
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     browser = webdriver.Chrome(options=options, service=Service(driver))
     browser.set_script_timeout(60)
+    browser.get("about:blank")  # Chromium's own first page is gone, and its requests with it
     yield browser
     browser.quit()
 

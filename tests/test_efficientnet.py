@@ -2,6 +2,7 @@
 
 import math
 import re
+import sys
 from functools import cache
 from types import SimpleNamespace
 
@@ -33,9 +34,17 @@ def kinds(model, kind):
 
 
 def shapes_only(build, *arguments, **options):
-    """Return a network whose weights have shapes and no values: to be counted, not to be run."""
-    with keras.StatelessScope(initialize_variables=False):
-        return build(*arguments, **options)
+    """Return a network whose weights have shapes and no values: to be counted, not to be run.
+
+    Keras walks through it by recursion, a call a layer: L2's are close to Python's usual limit.
+    """
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(3 * limit)
+    try:
+        with keras.StatelessScope(initialize_variables=False):
+            return build(*arguments, **options)
+    finally:
+        sys.setrecursionlimit(limit)
 
 
 def network(module, size, *arguments, **options):
