@@ -96,6 +96,8 @@ def test_training_records_and_reads_back(lab, monkeypatch, tmp_path):
     images, labels = trained.sample(5)
     rows = [np.abs(trained.prepare(lab.data.x_val) - one).sum((1, 2, 3)).argmin() for one in images]
     assert rows == sorted(set(rows)) and (lab.data.y_val[rows] == labels).all()
+    assert rows != [0, 1, 2, 3, 4]  # which are of one class
+    np.testing.assert_array_equal(trained.sample(5)[0], images)
     assert len(trained.sample(10**6)[1]) == len(lab.data.y_val)
     images, labels = trained.few(20)
     assert images.shape == (20, 67, 67, 3) and set(labels) == set(range(10))

@@ -418,8 +418,8 @@ def test_a_long_training_takes_the_policy_whose_steps_were_quicker(processor, ca
         processor().write_text(json.dumps({name: 1 + (name != quicker) for name in seconds}))
         assert computes_in(seed) == (quicker, quicker.removeprefix("mixed_"))
     assert "Timing" not in capsys.readouterr().err
-    record = Lab("2099_tiny", "smoke", seed=2).record("one")
-    assert record["recipe"]["precision"] == "float32"
+    record = Lab("2099_tiny", "smoke", seed=1).record("one")
+    assert record["recipe"]["precision"] == "mixed_bfloat16"
 
 
 @pytest.mark.once
@@ -430,6 +430,19 @@ def test_a_timing_that_is_lost_is_made_again(processor, capsys, text):
     computes_in(seed=1)
     assert set(json.loads(processor().read_text())) == {"float32", "mixed_bfloat16"}
     assert capsys.readouterr().err.count("Timing") == 2
+
+
+@pytest.mark.once
+def test_a_training_goes_on_in_the_policy_it_began_in(processor, capsys):
+    computes_in(seed=0)
+    for seed, policy in enumerate(("mixed_bfloat16", "float32"), 1):
+        processor().write_text(
+            json.dumps({name: 1 + (name != policy) for name in training.POLICIES})
+        )
+        computes_in(seed)
+    processor().unlink()
+    assert computes_in(seed=1)[0] == "mixed_bfloat16" and computes_in(seed=2)[0] == "float32"
+    assert capsys.readouterr().err.count("Timing") == 1  # the first
 
 
 @pytest.mark.once

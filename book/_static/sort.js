@@ -36,7 +36,6 @@ function makeSortable(table) {
     button.addEventListener("click", () => sort(column));
     head.append(button);
   });
-  table.classList.add("live");
 }
 
 document.addEventListener("DOMContentLoaded", () =>

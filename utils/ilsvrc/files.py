@@ -130,7 +130,7 @@ def alone(lock: Path, doing: str):
     except Timeout:  # an OSError, too
         print(f"Another process {doing}; waiting until it has finished.", file=sys.stderr)
         held.acquire()
-    except (OSError, NotImplementedError) as error:  # filelock's word for ENOSYS is the second
+    except (OSError, NotImplementedError) as error:  # the second: older filelocks, of ENOSYS
         reason = getattr(error, "strerror", None) or error
         raise OSError(
             f"{lock} cannot be locked ({str(reason).lower()}), so that two processes would hurt "

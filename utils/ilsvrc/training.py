@@ -310,6 +310,7 @@ class Keeper(keras.callbacks.Callback):
             "history": self.history,
             "seconds": self.seconds,
             "commit": self.commit,
+            "precision": keras.config.dtype_policy().name,
         }
         (part / "state.json").write_text(json.dumps(state))
 
@@ -459,19 +460,41 @@ class Clock(keras.callbacks.Callback):
         return (self.times[-1] - self.times[2]) / (len(self.times) - 3)
 
 
-def precision(plan: Plan, dataset, place: Path) -> str:
-    """Return the dtype policy to train with: on a GPU, `backend.precision`'s.
+def _in_precision(plan: Plan, dataset, seed: int, place: Path) -> tuple[str, keras.Model]:
+    """Set the dtype policy that a training goes on in, or shall begin in; build the network in it.
 
-    A processor with arithmetic in bfloat16 trains wide networks faster in it, and narrow ones not.
-    So a long training is timed in both first, once a machine and network; what came of it is kept
-    beside `place`, for later seeds and for a training that goes on.
+    That is `backend.precision`'s. But a processor with arithmetic in bfloat16 trains wide networks
+    faster in it, and narrow ones not: there a long training takes what is quicker.
     """
+
+    def built(policy):
+        keras.config.set_dtype_policy(policy)
+        backend.seed(seed)
+        return policy, build(plan, len(dataset.class_names))
+
+    if begun := _begun(place):
+        return built(begun)
+    policy, model = built(backend.precision())
     if not backend.bfloat16_on_cpu():
-        return backend.precision()
-    classes = len(dataset.class_names)
-    macs = ledger.totals(build(plan, classes))["macs"]
-    if 3 * macs * len(dataset.x_train) * plan.epochs < LONG:
-        return backend.precision()
+        return policy, model
+    macs = 3 * ledger.totals(model)["macs"] * len(dataset.x_train) * plan.epochs
+    return built(_quicker(plan, dataset, place)) if macs >= LONG else (policy, model)
+
+
+def _begun(place: Path) -> str | None:
+    """Return the dtype policy of a training that is kept, or None."""
+    for epoch in sorted(place.glob("epoch-*"), reverse=True):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            state = json.loads((epoch / "state.json").read_text())
+            return state.get("precision", backend.precision())  # not told until November 2026
+    return None
+
+
+def _quicker(plan: Plan, dataset, place: Path) -> str:
+    """Return the policy in which a step takes less time, timed once a machine and network.
+
+    What came of it is kept beside `place`, for later seeds.
+    """
     told = place.with_name(f"{place.name.rpartition('-')[0]}-seconds.json")
     with files.alone(told.with_suffix(".lock"), "times this network"):
         seconds = _told(told)
@@ -494,17 +517,13 @@ def _told(file: Path) -> dict | None:
 
 
 def _step(plan: Plan, dataset, policy: str) -> float:
-    """Return how long a training step takes in a dtype policy, in s."""
-    before = keras.config.dtype_policy()
+    """Set a dtype policy, and return how long a training step takes in it, in s."""
     keras.config.set_dtype_policy(policy)
-    try:
-        model = build(plan, len(dataset.class_names))
-        given = feed(dataset, plan.batch, len(model.outputs))
-        given.val.steps = 1
-        clock = Clock(given.train)
-        plan.run.fit(model, given, plan.epochs, [clock])
-    finally:
-        keras.config.set_dtype_policy(before)
+    model = build(plan, len(dataset.class_names))
+    given = feed(dataset, plan.batch, len(model.outputs))
+    given.val.steps = 1
+    clock = Clock(given.train)
+    plan.run.fit(model, given, plan.epochs, [clock])
     return clock.seconds
 
 
@@ -525,11 +544,8 @@ def train(plan: Plan, dataset, chapter: str, seed: int) -> Trained:
 def _train(plan: Plan, dataset, seed: int, place: Path) -> Trained:
     """Train in a folder that no other process uses."""
     before = keras.config.dtype_policy()
-    policy = precision(plan, dataset, place)
     try:
-        keras.config.set_dtype_policy(policy)
-        backend.seed(seed)
-        model = build(plan, len(dataset.class_names))
+        policy, model = _in_precision(plan, dataset, seed, place)
         given = feed(dataset, plan.batch, len(model.outputs))
         keeper = Keeper(place, seed, given.train, model)
         progress = Progress(f"{plan.run.name}, seed {seed}", given.steps)
