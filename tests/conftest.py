@@ -30,8 +30,8 @@ CHROMIUM = [
 def own_cache(tmp_path_factory, monkeypatch):
     """Give each test an empty user cache and no data folder."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-    monkeypatch.delenv("ILSVRC_DATA", raising=False)
-    monkeypatch.delenv("ILSVRC_PROFILE", raising=False)
+    for name in ("ILSVRC_DATA", "ILSVRC_PROFILE", "ILSVRC_RUNS"):
+        monkeypatch.delenv(name, raising=False)
 
 
 def pytest_collection_finish():

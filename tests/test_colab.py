@@ -21,6 +21,7 @@ print(json.dumps({name: importlib.metadata.version(name) for name in names}))
 """
 
 
+GIT = ["git", "-c", "user.name=Test", "-c", "user.email=test@localhost"]
 EXECUTE = """
 import json, sys
 from IPython.core.interactiveshell import InteractiveShell
@@ -36,8 +37,7 @@ print("ran", ilsvrc.__file__)
 @pytest.fixture
 def repository(tmp_path):
     """Return a repository that holds the working tree as it is, committed or not."""
-    git = ["git", f"--git-dir={tmp_path / 'course' / '.git'}", f"--work-tree={paths.ROOT}"]
-    git += ["-c", "user.name=Test", "-c", "user.email=test@localhost"]
+    git = [*GIT, f"--git-dir={tmp_path / 'course' / '.git'}", f"--work-tree={paths.ROOT}"]
     (tmp_path / "course").mkdir()
     for command in (["init", "--quiet"], ["add", "--all"], ["commit", "--quiet", "-m", "As it is"]):
         subprocess.run([*git, *command], check=True)
@@ -74,7 +74,7 @@ def colab(tmp_path, repository):
 TRAIN = 'from ilsvrc import Lab\n\nLab("2012_alexnet").train("alexnet")'
 
 
-def test_a_page_and_a_training_run_where_the_framework_is_all_there_is(colab, tmp_path):
+def test_a_page_and_a_training_run_where_the_framework_is_all_there_is(colab, repository, tmp_path):
     assert colab("import keras, ilsvrc").stderr.endswith("No module named 'ilsvrc'\n")
     before = json.loads(colab(VERSIONS).stdout)
 
@@ -88,6 +88,23 @@ def test_a_page_and_a_training_run_where_the_framework_is_all_there_is(colab, tm
     assert f"ran {tmp_path / 'content' / 'imagenet-winners'}" in done.stdout
     assert json.loads(colab(VERSIONS).stdout) == before
     assert colab(notebooks.FIRST_CELL).stdout == ""  # it is there now: nothing to do
+    news = [
+        *GIT,
+        "-C",
+        str(repository),
+        "commit",
+        "--quiet",
+        "--allow-empty",
+        "-m",
+        "A mended page",
+    ]
+    subprocess.run(news, check=True)
+    assert colab(notebooks.FIRST_CELL).stdout == ""
+    log = ["git", "-C", str(tmp_path / "content" / "imagenet-winners"), "log", "-1", "--format=%s"]
+    assert subprocess.check_output(log, text=True) == "A mended page\n"  # it is brought up to date
+    repository.rename(tmp_path / "gone")
+    done = colab(notebooks.FIRST_CELL)
+    assert done.returncode == 0 and "could not be brought up to date" in done.stdout
     assert colab("import papermill").returncode == 0  # a light dependency that was missing
 
 
@@ -138,6 +155,25 @@ def test_the_first_cell_takes_the_framework_that_is_there(hidden, backend):
     kept["KERAS_BACKEND"] = "theano"
     done = subprocess.run([sys.executable, "-c", code], env=kept, capture_output=True, text=True)
     assert "ValueError: KERAS_BACKEND is 'theano', and no such backend" in done.stderr
+
+
+def test_the_first_cell_takes_a_backend_and_a_folder_for_runs(tmp_path):
+    assert (
+        notebooks.FIRST_CELL.count('backend = ""') == notebooks.FIRST_CELL.count('runs = ""') == 1
+    )
+    asked = notebooks.FIRST_CELL.replace('backend = ""', 'backend = "jax"')
+    asked = asked.replace('runs = ""', 'runs = "/content/drive/MyDrive/ilsvrc"')
+    code = (  # Colab has imported this when a notebook begins
+        "import sys, types\n"
+        "sys.modules['google.colab'] = types.SimpleNamespace(\n"
+        "    drive=types.SimpleNamespace(mount=lambda place: print('mounted', place)))\n"
+        f"{asked}\nfrom ilsvrc import paths\nprint(os.environ['KERAS_BACKEND'], paths.runs())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True
+    )
+    told = ["mounted /content/drive", "jax /content/drive/MyDrive/ilsvrc"]
+    assert done.stdout.splitlines() == told, done.stderr
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,8 @@ def test_a_gpu_that_is_not_used_is_said(monkeypatch):
         ("ILSVRC_PROFILE", "gpu", "there is none"),
         ("XDG_CACHE_HOME", "/dev/null", "cannot be written"),
         ("XDG_CACHE_HOME", "cache", "no path from the root"),
+        ("ILSVRC_RUNS", "/dev/null", "ILSVRC_RUNS"),
+        ("ILSVRC_RUNS", "runs", "no path from the root"),
         ("ILSVRC_DATA", "~nobody-of-this-name", "no such home"),
         ("ILSVRC_DATA", "/usr", "a folder without Imagenette"),
     ],

@@ -144,7 +144,7 @@ def test_a_killed_training_resumes_to_the_same_numbers(tmp_path, monkeypatch):
         return json.loads(state.read_text())["history"]
 
     call = [sys.executable, "-c", COMMAND]
-    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "broken")}
+    environment = os.environ | {"ILSVRC_RUNS": str(tmp_path / "broken")}  # a lost session's Drive
     process = subprocess.Popen(call, env=environment, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 240
     while not list((tmp_path / "broken").rglob("epoch-0001/state.json")):
@@ -153,8 +153,9 @@ def test_a_killed_training_resumes_to_the_same_numbers(tmp_path, monkeypatch):
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not list((tmp_path / "broken").rglob("epoch-0003"))
+    environment["XDG_CACHE_HOME"] = str(tmp_path / "new")
     subprocess.run(call, env=environment, check=True, stderr=subprocess.DEVNULL)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "whole"))
+    monkeypatch.setenv("ILSVRC_RUNS", str(tmp_path / "whole"))
     module = ilsvrc.chapter(CHAPTER)
     monkeypatch.setattr(module, "runs", list(module.runs))
     exec(COMMAND, {"__name__": "__main__"})

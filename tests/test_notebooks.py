@@ -93,6 +93,19 @@ def test_notebooks_are_valid_and_show_no_raw_myst(tmp_path):
                 assert "```{" not in cell.source
 
 
+def test_a_notebook_opens_with_words_and_folds_the_code_that_the_book_folds():
+    for file in (paths.ROOT / "notebooks").glob("*.ipynb"):
+        title, first, *rest = nbformat.read(file, as_version=4).cells
+        assert title.source.startswith("# ") and first.source == notebooks.FIRST_CELL
+        for cell in (first, *(cell for cell in rest if cell.cell_type == "code")):
+            tags = set(cell.metadata.get("tags", []))
+            folded = cell is first or tags & {"hide-input", "hide-cell", "remove-cell"}
+            folded = bool(folded) and "parameters" not in tags
+            assert (cell.metadata.get("cellView") == "form") == folded, cell.source
+            hidden = cell.metadata.get("jupyter", {}).get("source_hidden", False)
+            assert hidden == folded, f"{file.name}: {cell.source[:60]!r}"
+
+
 def test_only_tagged_cells_hold_outputs():
     for file in (paths.ROOT / "notebooks").glob("*.ipynb"):
         for cell in nbformat.read(file, as_version=4).cells:

@@ -75,6 +75,8 @@ def _cache(lines, wrong) -> None:
         cache = paths.cache()
         lines.append(("cache", str(cache)))
         files.writable(cache)
+        lines.append(("own runs", str(paths.runs())))
+        files.writable(paths.runs(), "ILSVRC_RUNS", "Set it to a folder that you can write to.")
         free = shutil.disk_usage(cache).free
         lines.append(("disk", f"{free / 2**30:.0f} GiB free for the cache"))
         if free < LEAST_DISK:

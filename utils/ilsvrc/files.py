@@ -157,8 +157,10 @@ def room(folder: Path, doing: str):
             raise
         there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
         free = shutil.disk_usage(there).free
-        cached = folder.absolute().is_relative_to(paths.cache())
-        other = "set XDG_CACHE_HOME to a folder" if cached else "take a folder"
+        other = "take a folder"
+        for place, name in ((paths.cache(), "XDG_CACHE_HOME"), (paths.runs(), "ILSVRC_RUNS")):
+            if folder.absolute().is_relative_to(place):
+                other = f"set {name} to a folder"
         raise OSError(
             f"{doing} in {folder}, and the disk is full ({free / 2**20:,.1f} MiB free). Make room, "
             f"or {other} on a larger disk; what was finished is kept."

@@ -21,8 +21,10 @@ from ilsvrc.hints import did_you_mean
 
 REPOSITORY = yaml.safe_load(paths.SETTINGS.read_bytes())["repository"]["url"]
 REFERENCE = "nbval-check-output"  # the tag of a cell whose output is the same on every machine
+PLUMBING = {"hide-input", "hide-cell", "remove-cell"}  # the code that the book folds away
+FOLDED = {"cellView": "form", "jupyter": {"source_hidden": True}}  # so does Colab; so does Jupyter
 FIRST_CELL = f'''\
-# On Colab or a JupyterHub: fetch the course. Where it is installed, this cell does nothing.
+# @title Run this first: it fetches the course, or brings it up to date
 import importlib.util
 import os
 import shutil
@@ -30,20 +32,33 @@ import site
 import subprocess
 import sys
 
+# What Keras runs on; empty: what is here. And a folder that keeps your own trainings, from where a
+# lost one goes on: on Colab /content/drive/MyDrive/ilsvrc; empty: this machine's cache.
+backend = ""  # @param ["", "tensorflow", "jax"]
+runs = ""  # @param {{type: "string"}}
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's greetings
-if importlib.util.find_spec("ilsvrc") is None:
-    source = "{REPOSITORY}"
-    source = os.environ.get("ILSVRC_REPOSITORY", source)
-    script = "utils/ilsvrc/install.py"
+os.environ.setdefault("GIT_TERMINAL_PROMPT", "0")  # a wrong address asks for no password
+wanted = {{"KERAS_BACKEND": backend, "ILSVRC_RUNS": runs}}
+os.environ.update({{name: value for name, value in wanted.items() if value}})
+if runs.startswith("/content/drive/") and "google.colab" in sys.modules:
+    sys.modules["google.colab"].drive.mount("/content/drive")
+script, course = "utils/ilsvrc/install.py", "imagenet-winners"
+missing = importlib.util.find_spec("ilsvrc") is None
+if os.path.isdir(f"{{course}}/.git"):  # fetched here another day
+    if subprocess.run(["git", "-C", course, "pull", "--quiet", "--ff-only"]).returncode:
+        print("The course could not be brought up to date: see above why. It is used as it is.")
+elif missing:
     around = [place for place in ("..", ".") if os.path.isfile(f"{{place}}/{{script}}")]
-    course = around[0] if around else "imagenet-winners"
-    if not os.path.isfile(f"{{course}}/{{script}}"):
+    course = around[0] if around else course
+    if not around:
         if not shutil.which("git"):
             raise SystemExit("There is no git here: install it, or ask whoever runs this server.")
-        os.environ.setdefault("GIT_TERMINAL_PROMPT", "0")  # a wrong address asks for no password
-        clone = ["git", "clone", "-q", "--depth", "1", source, course]
+        source = "{REPOSITORY}"
+        source = os.environ.get("ILSVRC_REPOSITORY", source)
+        clone = ["git", "clone", "--quiet", "--depth", "1", source, course]
         if subprocess.run(clone).returncode:
             raise SystemExit(f"The course could not be fetched from {{source}}: see above why.")
+if missing:
     if subprocess.run([sys.executable, f"{{course}}/{{script}}"]).returncode:
         raise SystemExit("The course is not installed; what stands above says what to do.")
     site.addsitedir(site.getusersitepackages())  # it may be there since a minute ago
@@ -60,10 +75,11 @@ METADATA = {
 def generate(root: Path = paths.ROOT, out: Path | None = None) -> list[Path]:
     """Write a notebook for each chapter, and remove those that have none.
 
-    A notebook holds the chapter in plain Markdown after a first cell that installs the course where
-    it is missing. Cell ids hang on the content alone, so the same chapter gives the same file.
-    Reference outputs of cells tagged `nbval-check-output` are kept if the notebook in place has the
-    same code; otherwise they are left empty, for `refresh`.
+    A notebook holds the chapter in plain Markdown; behind its title and first words a cell
+    installs the course where it is missing. Code that the book folds away is folded, but for the
+    parameters, which a reader changes. Cell ids hang on the content alone, so the same chapter
+    gives the same file. Reference outputs of cells tagged `nbval-check-output` are kept if the
+    notebook in place has the same code; otherwise they are left empty, for `refresh`.
 
     Args:
         root: The repository: `chapters/*.md` and `book/references.bib` are read.
@@ -219,7 +235,7 @@ def _convert(text: str, page: myst.Page) -> nbformat.NotebookNode:
     chapter = jupytext.reads(text, fmt="md:myst")
     for _ in range(2):  # the second time all labels are known
         page.counts.clear()
-        cells = [("code", FIRST_CELL, [])]
+        cells = []
         for cell in chapter.cells:
             if cell.cell_type != "code":
                 cells.append(("markdown", myst.plain(cell.source, page), []))
@@ -229,6 +245,8 @@ def _convert(text: str, page: myst.Page) -> nbformat.NotebookNode:
             if "caption" in figure:
                 caption = myst.caption(figure["caption"], figure.get("name"), page)
                 cells.append(("markdown", caption, []))
+    title = next((n for n, (kind, *_) in enumerate(cells) if kind == "code"), len(cells))
+    cells.insert(title, ("code", FIRST_CELL, []))
     notebook = nbformat.v4.new_notebook(metadata=METADATA)
     seen = Counter()
     for kind, source, tags in cells:
@@ -238,7 +256,9 @@ def _convert(text: str, page: myst.Page) -> nbformat.NotebookNode:
         digest = hashlib.sha256(f"{kind}\n{source}".encode()).hexdigest()[:8]
         seen[digest] += 1
         name = f"{digest}-{seen[digest]}" if seen[digest] > 1 else digest
-        notebook.cells.append(new(source, id=name, metadata={"tags": tags} if tags else {}))
+        folded = source == FIRST_CELL or (PLUMBING & set(tags) and "parameters" not in tags)
+        metadata = ({"tags": tags} if tags else {}) | (FOLDED if folded else {})
+        notebook.cells.append(new(source, id=name, metadata=metadata))
     return notebook
 
 

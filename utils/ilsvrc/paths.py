@@ -38,6 +38,24 @@ def cache() -> Path:
     return found
 
 
+def runs() -> Path:
+    """Return the folder for one's own trainings (not created): ``ILSVRC_RUNS``, else the cache's.
+
+    Raises:
+        FileNotFoundError: ``ILSVRC_RUNS`` is no absolute path, or there is no such home.
+    """
+    named = os.environ.get("ILSVRC_RUNS", "").strip()
+    if not named:
+        return cache() / "runs"
+    found = expanded(named, "ILSVRC_RUNS")
+    if not found.is_absolute():
+        raise FileNotFoundError(
+            f"ILSVRC_RUNS is {named!r}, no path from the root: set it to a whole one, such as "
+            "/content/drive/MyDrive/ilsvrc"
+        )
+    return found
+
+
 def expanded(path: str | os.PathLike, named: str) -> Path:
     """Return a path that a user gave, "~" resolved.
 

@@ -434,10 +434,10 @@ def build(plan: Plan, classes: int) -> keras.Model:
 
 
 def folder(plan: Plan, dataset, chapter: str, seed: int) -> Path:
-    """Return where a run's state is kept in the user's cache: by recipe, machine and seed."""
+    """Return where a run's state is kept: by recipe, machine and seed."""
     machine = hashlib.sha256(repr((backend.versions(), backend.device())).encode()).hexdigest()[:8]
     name = f"{keys.recipe(plan, dataset.digest)}-{machine}-{seed}"
-    return paths.cache() / "runs" / chapter / plan.run.name / name
+    return paths.runs() / chapter / plan.run.name / name
 
 
 class Clock(keras.callbacks.Callback):
