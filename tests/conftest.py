@@ -34,6 +34,15 @@ def own_cache(tmp_path_factory, monkeypatch):
         monkeypatch.delenv(name, raising=False)
 
 
+@pytest.fixture
+def counted():
+    """Give the weights that a test builds shapes and no values: it counts and runs no network."""
+    from networks import shapes_only
+
+    with shapes_only():
+        yield
+
+
 def pytest_collection_finish():
     """Let Python look for garbage among what tests make, not in the frameworks each time anew."""
     gc.collect()

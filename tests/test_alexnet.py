@@ -59,6 +59,7 @@ def test_it_is_the_papers_network(alexnet):
         check(model)
 
 
+@pytest.mark.usefixtures("counted")
 @pytest.mark.once
 def test_the_variants_have_their_known_counts(alexnet):
     assert alexnet(groups=1).count_params() == 62_378_344
@@ -110,6 +111,7 @@ PLANTED = {
 }
 
 
+@pytest.mark.usefixtures("counted")
 @pytest.mark.once
 @pytest.mark.parametrize("mistake", PLANTED)
 def test_a_planted_mistake_fails_its_check(mistake, planted):

@@ -33,6 +33,7 @@ def heads():
     return [r for r in runs if np.array_equal(r.arrays["labels"], labels)], labels
 
 
+@pytest.mark.usefixtures("counted")
 @pytest.mark.slow
 @pytest.mark.parametrize("key", facts.networks().activation_bytes.dropna().index)
 def test_what_the_sheet_says_of_a_network_is_counted(compare, key):

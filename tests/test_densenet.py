@@ -147,6 +147,7 @@ def by_formula(counts, k=32, theta=0.5, m=64, classes=1000):
     return total + 2 * m + m * classes + classes
 
 
+@pytest.mark.usefixtures("counted")
 @pytest.mark.once
 def test_it_is_the_papers_network(module):
     model = module.densenet()
@@ -155,6 +156,7 @@ def test_it_is_the_papers_network(module):
     assert model.get_layer("last_relu").output.shape[1:3] == (7, 7)
 
 
+@pytest.mark.usefixtures("counted")
 @pytest.mark.once
 @pytest.mark.parametrize("depth", COUNTS)
 def test_the_facts_are_these_counts(module, depth):
@@ -168,6 +170,7 @@ def test_the_network_of_264_layers_is_counted_without_being_built(module):
     assert by_formula(module.blocks[264]) == facts.value("densenet264.parameters")
 
 
+@pytest.mark.usefixtures("counted")
 @pytest.mark.once
 def test_the_slim_sibling_passes_the_checks_too(module):
     slim = module.slim_densenet(logits=True)
@@ -245,6 +248,7 @@ PLANTED = {
 }  # fmt: skip
 
 
+@pytest.mark.usefixtures("counted")
 @pytest.mark.once
 @pytest.mark.parametrize("mistake", PLANTED)
 def test_a_planted_mistake_fails_its_check(mistake, planted):
@@ -403,6 +407,7 @@ def test_connections_are_those_of_the_formula(module, small):
         assert slices[-1].stop == small.get_layer(reader).kernel.shape[-2]
 
 
+@pytest.mark.once
 def test_what_is_cut_is_read_no_more_and_is_put_back(module, small):
     rng = np.random.default_rng(1)
     images, labels = rng.normal(size=(8, 32, 32, 3)).astype("float32"), rng.integers(0, 10, 8)
@@ -431,6 +436,7 @@ def test_the_newest_and_the_oldest_sources_are_told_apart(module, small):
     assert module.beyond(links, 5) == []
 
 
+@pytest.mark.once
 def test_a_strength_is_the_mean_absolute_weight_of_its_connection(module, small):
     before, links = small.get_weights(), module.connections(small)
     i = next(i for i, link in enumerate(links) if link[:2] == ("dense2_2_2", "transition2"))
@@ -478,6 +484,7 @@ def test_additions_keep_nothing_and_max_pooling_keeps_both_ends(module):
     assert found == {"free": 4 * 256, "pool": 4 * 64, "relu": 4 * 64}
 
 
+@pytest.mark.usefixtures("counted")
 @pytest.mark.once
 def test_rivals_have_as_many_parameters_or_macs(module):
     dense = ledger.totals(module.slim_densenet())

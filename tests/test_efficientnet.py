@@ -2,7 +2,6 @@
 
 import math
 import re
-import sys
 from functools import cache
 from types import SimpleNamespace
 
@@ -33,23 +32,11 @@ def kinds(model, kind):
     return [one for one in model.layers if isinstance(one, kind)]
 
 
-def shapes_only(build, *arguments, **options):
-    """Return a network whose weights have shapes and no values: to be counted, not to be run.
-
-    Keras walks through it by recursion, a call a layer: L2's are close to Python's usual limit.
-    """
-    limit = sys.getrecursionlimit()
-    sys.setrecursionlimit(3 * limit)
-    try:
-        with keras.StatelessScope(initialize_variables=False):
-            return build(*arguments, **options)
-    finally:
-        sys.setrecursionlimit(limit)
-
-
 def network(module, size, *arguments, **options):
+    """Return a network to be counted."""
     build = module.nasnet if size in module.NASNETS else module.efficientnet
-    return shapes_only(build, size, *arguments, **options)
+    with networks.shapes_only():
+        return build(size, *arguments, **options)
 
 
 def conv_kernel(model, name):
@@ -143,15 +130,15 @@ def test_every_size_has_its_count(module):
         assert facts.value(f"{key}.macs") == pytest.approx(gmac * 1e9, rel=2e-3)
         if size in module.SIZES:
             assert module.by_hand(*module.SIZES[size][:2]) == parameters
-    keras.utils.clear_session()  # L2's weights are never to be made
 
 
+@pytest.mark.usefixtures("counted")
 @pytest.mark.once
 @pytest.mark.slow
 def test_counts_are_those_of_keras_applications(module):
     for size in set(COUNTS) - {"L2", *SIDES}:  # those have their outputs compared
         build = f"NASNet{size.title()}" if size in module.NASNETS else f"EfficientNet{size}"
-        there = shapes_only(getattr(keras.applications, build), weights=None)
+        there = getattr(keras.applications, build)(weights=None)
         assert networks.learnable(there) == COUNTS[size][0], size
 
 
@@ -567,11 +554,12 @@ def test_what_a_run_leaves_is_what_the_page_draws(module):
     assert ((found["ring/twin"] > 0) == (found["sizes"] == 5)).all()
 
 
+@pytest.mark.usefixtures("counted")
 @pytest.mark.once
 def test_what_is_grown_takes_about_twice_the_work(module):
     runs = {run.name: run for run in module.runs}
     macs = {
-        name: ledger.totals(shapes_only(runs[name].small, input_shape=(side, side, 3)))["macs"]
+        name: ledger.totals(runs[name].small(input_shape=(side, side, 3)))["macs"]
         for name, (_, _, side) in module.GROWN.items()
     }
     for name in set(macs) - {"base"}:
@@ -582,11 +570,12 @@ def test_what_is_grown_takes_about_twice_the_work(module):
         assert long.small_size == short.small_size == module.GROWN[name][2]
 
 
+@pytest.mark.usefixtures("counted")
 @pytest.mark.once
 def test_runs_differ_in_what_they_say(module):
     names = ("searched", "relu6", "no-gates", "only-3", "only-5")
-    slim = {run.name: shapes_only(run.small) for run in module.runs if run.name in names}
-    full = {run.name: shapes_only(run.build) for run in module.runs if run.name in names[2:]}
+    slim = {run.name: run.small() for run in module.runs if run.name in names}
+    full = {run.name: run.build() for run in module.runs if run.name in names[2:]}
     sizes = {
         name: {one.kernel.shape[0] for one in kinds(net, layers.DepthwiseConv2D)}
         for name, net in (slim | {f"full-{name}": net for name, net in full.items()}).items()
@@ -609,6 +598,7 @@ def test_the_space_has_a_run_for_each_network(module):
         assert runs[name].build.args == (module.STUDENT,)
 
 
+@pytest.mark.usefixtures("counted")
 @pytest.mark.once
 def test_the_papers_numbers_say_what_the_page_says(module):
     def error(key):
@@ -635,6 +625,6 @@ def test_the_papers_numbers_say_what_the_page_says(module):
         for _ in range(n):
             more += (t - 1) * (C // 4) * (2 * t * C + 1)
             C = maps
-    wide = shapes_only(module.efficientnet, ratio=0.25 * 6)
+    wide = module.efficientnet(ratio=0.25 * 6)
     first = 5 * 8 * (2 * 32 + 1)  # the first block does not expand, and ratio 1.5 widens it too
     assert networks.learnable(wide) - first == COUNTS["B0"][0] + more

@@ -74,6 +74,7 @@ CHECKS = [
 ]
 
 
+@pytest.mark.usefixtures("counted")
 @pytest.mark.once
 def test_it_is_the_papers_network(module):
     model = module.googlenet()
@@ -85,6 +86,7 @@ def test_it_is_the_papers_network(module):
     assert alone.output_shape == (None, 1000)
 
 
+@pytest.mark.usefixtures("counted")
 @pytest.mark.once
 def test_kernels_strides_and_filters_agree_with_the_onnx_graph(module):
     onnx = pytest.importorskip("onnx")
@@ -147,6 +149,7 @@ PLANTED = {
 }
 
 
+@pytest.mark.usefixtures("counted")
 @pytest.mark.once
 @pytest.mark.parametrize("mistake", PLANTED)
 def test_a_planted_mistake_fails_its_check(mistake, planted):
@@ -156,6 +159,7 @@ def test_a_planted_mistake_fails_its_check(mistake, planted):
         check(model)
 
 
+@pytest.mark.usefixtures("counted")
 @pytest.mark.once
 def test_valid_padding_breaks_the_concatenation(planted):
     right = 'maps, size, strides, "same", use_bias'
@@ -164,6 +168,7 @@ def test_valid_padding_breaks_the_concatenation(planted):
         wrong.inception(keras.Input((28, 28, 192)), "inception_3a", wrong.modules["3a"])
 
 
+@pytest.mark.usefixtures("counted")
 @pytest.mark.once
 def test_a_module_of_one_size_costs_what_the_module_does(module):
     full = {kind: {} for kind in ("inception", "one_size")}
@@ -174,6 +179,7 @@ def test_a_module_of_one_size_costs_what_the_module_does(module):
     assert full["one_size"]["macs"] == pytest.approx(full["inception"]["macs"], rel=1e-3)
 
 
+@pytest.mark.once
 def test_the_slim_sibling_and_its_variants(module):
     slim = module.slim_googlenet(logits=True)
     assert [output.shape for output in slim.outputs] == [(None, 10)] * 3
@@ -222,6 +228,7 @@ def test_a_branch_that_nobody_reads_contributes_nothing(module, untrained):
     assert (lost >= 0).all() and lost.max() > 0  # the labels are its own answers
 
 
+@pytest.mark.once
 def test_shifts_begin_at_none_and_odds_are_of_the_true_class(module, untrained):
     images = np.random.default_rng(1).integers(0, 256, (6, 64, 64, 3)).astype("float32")
     views = module.shifted(untrained, images)

@@ -99,6 +99,7 @@ CHECKS = [check_parameters, check_macs, check_grids, check_relus, check_norms, c
 CHECKS += [check_fans, check_reductions]
 
 
+@pytest.mark.usefixtures("counted")
 @pytest.mark.once
 def test_it_is_the_released_network(module):
     model = module.inception_v3()
@@ -107,6 +108,7 @@ def test_it_is_the_released_network(module):
     assert model.output_shape == (None, 1000) and model.get_layer("average").output.shape[1] == 2048
 
 
+@pytest.mark.usefixtures("counted")
 @pytest.mark.once
 def test_with_gammas_and_the_head_it_counts_as_torchvisions_does(module):
     model = module.inception_v3(auxiliary=True, scale=True)
@@ -167,6 +169,7 @@ PLANTED = {  # right, wrong, the check that catches it
 }
 
 
+@pytest.mark.usefixtures("counted")
 @pytest.mark.once
 @pytest.mark.parametrize("mistake", PLANTED)
 def test_a_planted_mistake_fails_its_check(mistake, planted):
@@ -313,6 +316,7 @@ V2_PLANTED = {
 }
 
 
+@pytest.mark.usefixtures("counted")
 @pytest.mark.once
 @pytest.mark.parametrize("mistake", V2_PLANTED)
 def test_a_mistake_in_bn_inception_fails_its_check(mistake, planted):
@@ -393,6 +397,7 @@ def test_batch_statistics_depend_on_the_batch_and_leave_no_trace(module):
         np.testing.assert_array_equal(old, new)
 
 
+@pytest.mark.once
 @pytest.mark.slow
 def test_short_trainings_give_a_loss_a_step_and_percentiles_in_order(module):
     rng = np.random.default_rng(0)
@@ -407,6 +412,7 @@ def test_short_trainings_give_a_loss_a_step_and_percentiles_in_order(module):
     assert (np.diff(drift, axis=1) >= 0).all() and np.ptp(drift[:, 1]) > 0
 
 
+@pytest.mark.once
 def test_the_slim_sibling_and_its_variants(module):
     sizes = {}
     for run in module.runs:
@@ -485,6 +491,7 @@ def test_the_figure_of_costs_seven_is_better_and_dearer():
     assert by_epoch("seven", "accuracy")[-1] - by_epoch("baseline", "accuracy")[-1] > 0.03
 
 
+@pytest.mark.usefixtures("counted")
 @pytest.mark.once
 def test_between_row_and_column_there_are_as_many_maps_as_the_page_says(module):
     for build, few, many in ((module.slim_inception_v3, 16, 24), (module.inception_v3, 128, 192)):

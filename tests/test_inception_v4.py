@@ -83,6 +83,7 @@ V4 = [check_v4_parameters, check_v4_macs, check_v4_grids, check_v4_shapes]
 V4 += [check_forks, check_no_shortcuts, check_norms, check_kernels]
 
 
+@pytest.mark.usefixtures("counted")
 @pytest.mark.once
 def test_inception_v4_is_the_papers(module):
     model = module.inception_v4()
@@ -148,6 +149,7 @@ V2 = [check_v2_parameters, check_v2_macs, check_v2_grids, check_v2_scales, check
 V2 += [check_last_block, check_norms, check_no_gamma, check_stem]
 
 
+@pytest.mark.usefixtures("counted")
 @pytest.mark.once
 def test_inception_resnet_v2_is_the_released_one(module):
     model = module.inception_resnet_v2()
@@ -156,6 +158,7 @@ def test_inception_resnet_v2_is_the_released_one(module):
     assert facts.value("inception_resnet_v2.macs") == pytest.approx(13.156e9, abs=5e6)
 
 
+@pytest.mark.usefixtures("counted")
 @pytest.mark.once
 def test_the_papers_stem_is_an_option_with_its_own_count(module):
     model = module.inception_resnet_v2(stem=module.stem_v4)
@@ -166,6 +169,7 @@ def test_the_papers_stem_is_an_option_with_its_own_count(module):
     assert {name: model.get_layer(name).output.shape[-1] for name in maps} == maps
 
 
+@pytest.mark.usefixtures("counted")
 @pytest.mark.once
 @pytest.mark.parametrize(
     ("version", "count", "billions", "maps"),
@@ -186,6 +190,7 @@ def test_the_papers_drawings_are_built_and_counted(module, version, count, billi
     assert model.get_layer("average").input is ends[-1].output  # no batch norm in between
 
 
+@pytest.mark.usefixtures("counted")
 @pytest.mark.once
 def test_version_1_is_the_first_drawing(module):
     small = {"blocks": (1, 1, 1), "width": 0.1}
@@ -227,6 +232,7 @@ PLANTED = {  # right, wrong, the check that catches it
 SMALL = {"input_shape": (75, 75, 3), "blocks": (1, 1, 2), "width": 0.25}
 
 
+@pytest.mark.usefixtures("counted")
 @pytest.mark.once
 def test_the_small_network_passes_the_checks_of_the_large(module):
     model = module.inception_resnet_v2(**SMALL)
@@ -234,6 +240,7 @@ def test_the_small_network_passes_the_checks_of_the_large(module):
         check(model)
 
 
+@pytest.mark.usefixtures("counted")
 @pytest.mark.once
 @pytest.mark.parametrize("mistake", PLANTED)
 def test_a_planted_mistake_fails_its_check(mistake, planted):
@@ -263,6 +270,7 @@ V4_PLANTED = {
 }
 
 
+@pytest.mark.usefixtures("counted")
 @pytest.mark.once
 @pytest.mark.parametrize("mistake", V4_PLANTED)
 def test_a_mistake_in_inception_v4_fails_its_check(mistake, planted):
@@ -358,6 +366,8 @@ def test_parity_catches_a_planted_mistake(mistake, planted):
 # The slim networks
 
 
+@pytest.mark.once
+@pytest.mark.usefixtures("counted")
 def test_the_slim_pair_costs_the_same(module):
     pure, residual = module.slim_inception_v4(), module.slim_inception_resnet_v2()
     assert len(adds(pure)) == 0 and len(adds(residual)) == 6
@@ -375,6 +385,7 @@ def test_units_are_looked_at_on_every_grid(module):
         assert [name for name in names if name.startswith(begin) and name.endswith(end)], begin
 
 
+@pytest.mark.once
 @pytest.mark.slow
 def test_short_trainings_begin_alike_and_a_high_rate_kills(module):
     rng = np.random.default_rng(0)
@@ -398,6 +409,8 @@ def test_what_the_page_says_of_counts():
     assert facts.value("inception_resnet_v2.macs") > v4
 
 
+@pytest.mark.once
+@pytest.mark.usefixtures("counted")
 def test_without_scales_or_shortcuts_only_that_changes(module):
     whole = module.slim_inception_resnet_v2()
     for scales, sums in (((1.0, 1.0, 1.0), 6), ((None, None, None), 0)):

@@ -71,6 +71,7 @@ CHANGES = {
 }
 
 
+@pytest.mark.usefixtures("counted")
 @pytest.mark.once
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_changed_table_constant_or_default_is_another_recipe(name, planted):
@@ -79,6 +80,7 @@ def test_a_changed_table_constant_or_default_is_another_recipe(name, planted):
         assert changed(module, planted(name, right, wrong)), (right, wrong)
 
 
+@pytest.mark.usefixtures("counted")
 @pytest.mark.once
 @pytest.mark.parametrize("name", NETWORKS)
 def test_comments_and_docstrings_are_no_recipe(name, planted):
@@ -189,6 +191,7 @@ def test_size_epochs_batch_and_data_count():
     assert len(found) == 5
 
 
+@pytest.mark.once
 @pytest.mark.slow
 def test_keys_are_the_same_in_another_process_and_backend():
     code = (
@@ -224,6 +227,7 @@ def test_published_records_are_of_the_present_recipes(chapter):
     assert sorted(old) == EARLIER.get(chapter, [])
 
 
+@pytest.mark.usefixtures("counted")
 @pytest.mark.once
 @pytest.mark.parametrize("chapter", NETWORKS)
 def test_what_every_builder_is_given_can_stand_in_a_record(chapter):

@@ -108,6 +108,7 @@ CHECKS = {
 }
 
 
+@pytest.mark.usefixtures("counted")
 @pytest.mark.once
 @pytest.mark.parametrize("name", COUNTS)
 def test_it_is_the_papers_network(module, name):
@@ -118,6 +119,7 @@ def test_it_is_the_papers_network(module, name):
     assert facts.value(f"{name}.macs") == pytest.approx(COUNTS[name][1] * 1e9, rel=2e-3)
 
 
+@pytest.mark.usefixtures("counted")
 @pytest.mark.once
 def test_the_work_of_the_sixteen_is_that_of_the_release(module):
     """Google's table of sixteen is right but for alpha = 0.75 and for one more entry."""
@@ -131,6 +133,7 @@ def test_the_work_of_the_sixteen_is_that_of_the_release(module):
             assert (abs(told - counted) > 2e6) == wrong, (alpha, side)
 
 
+@pytest.mark.usefixtures("counted")
 @pytest.mark.once
 def test_full_convolutions_cost_what_the_paper_says(module):
     sums = ledger.totals(module.mobilenet(unit=module.full))
@@ -351,6 +354,7 @@ PLANTED = {  # and which check catches it
 }  # fmt: skip
 
 
+@pytest.mark.usefixtures("counted")
 @pytest.mark.once
 @pytest.mark.parametrize("mistake", PLANTED)
 def test_a_planted_mistake_fails_its_check(mistake, planted):
@@ -363,6 +367,7 @@ def test_a_planted_mistake_fails_its_check(mistake, planted):
         check(model)
 
 
+@pytest.mark.usefixtures("counted")
 @pytest.mark.once
 def test_thin_networks_are_the_librarys(module):
     check_bare(module.slim_xception())
@@ -422,6 +427,7 @@ def test_a_layer_that_was_changed_gets_its_filters_back(module):
         np.testing.assert_array_equal(old, new)
 
 
+@pytest.mark.usefixtures("counted")
 @pytest.mark.once
 @pytest.mark.parametrize("middle", [False, True])
 def test_wide_ends_are_the_same_layers_cut_elsewhere(module, middle):
@@ -443,6 +449,7 @@ def test_wide_ends_are_the_same_layers_cut_elsewhere(module, middle):
         assert ledger.totals(wide)["macs"] == ledger.totals(narrow)["macs"]
 
 
+@pytest.mark.usefixtures("counted")
 @pytest.mark.once
 def test_the_grid_crosses_three_widths_and_three_resolutions(module):
     runs = {run.name: run for run in module.runs}

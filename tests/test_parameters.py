@@ -216,6 +216,7 @@ def test_the_backend_that_is_here_is_taken(monkeypatch):
     assert "KERAS_BACKEND" not in os.environ
 
 
+@pytest.mark.once
 def test_matplotlibs_screen_is_no_matter_of_ours():
     done = command("run", "scoreboard", "--profile", "smoke", MPLBACKEND="nosuch")
     assert done.returncode == 0, done.stderr[-500:]

@@ -50,6 +50,7 @@ def test_the_queue_holds_every_run_and_begins_with_the_story():
         assert jobs[whole].seeds == 3 and whole < place["2014_vgg", "vgg"]
 
 
+@pytest.mark.once
 def test_a_failed_run_does_not_stop_the_rest_and_what_is_done_is_not_done_again(
     course, monkeypatch
 ):
@@ -92,6 +93,7 @@ def test_a_failed_run_does_not_stop_the_rest_and_what_is_done_is_not_done_again(
     assert not any(queue.recorded(job, "smoke") for job in queue.jobs("smoke"))
 
 
+@pytest.mark.once
 def test_a_queue_that_is_stopped_has_kept_what_was_finished(course):
     chapter = course / "chapters" / "2099_tiny.md"
     chapter.write_text(TINY.replace("ValueError", "KeyboardInterrupt"))
@@ -101,6 +103,7 @@ def test_a_queue_that_is_stopped_has_kept_what_was_finished(course):
     assert (course / "out" / "records-0.tar").exists()
 
 
+@pytest.mark.once
 def test_the_command_says_what_is_missing_and_fails_if_a_run_does(course, monkeypatch):
     def command(*words):
         return CliRunner().invoke(cli.cli, ["run", *words])
@@ -208,6 +211,7 @@ def test_a_headline_run_on_a_gpu_records_how_fast_it_was(course, monkeypatch, pr
     assert cost["mfu"] == 0.0  # so small a network uses no thousandth of an H100
 
 
+@pytest.mark.once
 def test_a_slow_disk_keeps_only_the_first_epoch_and_the_last_of_a_short_training(
     course, monkeypatch
 ):

@@ -72,6 +72,7 @@ def check_padding(model):
 CHECKS = [check_parameters, check_macs, check_depth, check_additions, check_norms, check_padding]
 
 
+@pytest.mark.usefixtures("counted")
 @pytest.mark.once
 @pytest.mark.parametrize("layers", BLOCKS)
 def test_it_is_the_papers_network(module, layers):
@@ -86,6 +87,7 @@ def test_it_is_the_papers_network(module, layers):
     assert model.get_layer("average").input.shape == (None, 7, 7, wide)
 
 
+@pytest.mark.usefixtures("counted")
 @pytest.mark.once
 @pytest.mark.parametrize("layers", [18, 34])
 def test_option_a_and_the_plain_network_have_the_same_parameters(module, layers):
@@ -123,6 +125,7 @@ PLANTED = {
 }
 
 
+@pytest.mark.usefixtures("counted")
 @pytest.mark.once
 @pytest.mark.parametrize("mistake", PLANTED)
 def test_a_planted_mistake_fails_its_check(mistake, planted):
@@ -132,6 +135,7 @@ def test_a_planted_mistake_fails_its_check(mistake, planted):
         check(model)
 
 
+@pytest.mark.usefixtures("counted")
 @pytest.mark.once
 def test_a_shortcut_without_projection_does_not_fit(planted):
     module = planted("2015_resnet", "return ops.pad(x, [(0, 0)] * 3 +", "return x if 1 else (x +")

@@ -65,6 +65,7 @@ def check_order(model):
 CHECKS = [check_parameters, check_macs, check_grids, check_path, check_order]
 
 
+@pytest.mark.usefixtures("counted")
 @pytest.mark.once
 def test_it_is_the_papers_network(module):
     model = module.resnet_v2()
@@ -73,6 +74,7 @@ def test_it_is_the_papers_network(module):
     assert model.output_shape == (None, 1000)
 
 
+@pytest.mark.usefixtures("counted")
 @pytest.mark.once
 @pytest.mark.parametrize("depth", COUNTS)
 def test_counts_and_work_by_depth(module, depth):
@@ -116,6 +118,7 @@ PLANTED = {
 }
 
 
+@pytest.mark.usefixtures("counted")
 @pytest.mark.once
 @pytest.mark.parametrize("mistake", PLANTED)
 def test_a_planted_mistake_fails_its_check(mistake, planted):

@@ -115,6 +115,7 @@ def check_norms(model):
 CHECKS = [check_depth, check_paths, check_strides, check_additions, check_padding, check_norms]
 
 
+@pytest.mark.usefixtures("counted")
 @pytest.mark.once
 @pytest.mark.parametrize("kind", COUNTS)
 def test_it_is_the_papers_network(module, kind):
@@ -198,6 +199,7 @@ PLANTED = {  # what is right, what is wrong, for which network, and which check 
 }  # fmt: skip
 
 
+@pytest.mark.usefixtures("counted")
 @pytest.mark.once
 def test_slim_networks_pass_the_checks_too(module):
     for kind in ("20_32x4d", "20_8x14d", "20_1x64d"):
@@ -206,6 +208,7 @@ def test_slim_networks_pass_the_checks_too(module):
             check(model)
 
 
+@pytest.mark.usefixtures("counted")
 @pytest.mark.once
 @pytest.mark.parametrize("mistake", PLANTED)
 def test_a_planted_mistake_fails_its_check(mistake, planted):
@@ -215,6 +218,7 @@ def test_a_planted_mistake_fails_its_check(mistake, planted):
         check(model)
 
 
+@pytest.mark.usefixtures("counted")
 @pytest.mark.once
 def test_a_rule_for_the_output_that_holds_at_32x4d_alone_makes_34_million_90(module):
     """ResNeXt-29, 8x64d: Keras-ResNeXt, issue 6, has 89,599,808 that learn, no bias at the end."""
@@ -314,6 +318,7 @@ def test_one_path_is_resnet_with_its_stride_in_the_3_x_3(module):
     assert networks.apart(*found) <= 1e-6
 
 
+@pytest.mark.usefixtures("counted")
 @pytest.mark.once
 def test_without_shortcuts_only_these_are_missing(module):
     plain, whole = (module.slim_resnext(option=option) for option in (None, "B"))
@@ -348,6 +353,7 @@ def small(module):
     return model, x
 
 
+@pytest.mark.once
 def test_a_silenced_path_changes_nothing_any_more(module, small):
     model, x = small
     kept = model.get_weights()
@@ -444,6 +450,7 @@ def test_resnext_came_second():
     assert round(second.top5_error - first.top5_error, 2) == 0.04
 
 
+@pytest.mark.usefixtures("counted")
 @pytest.mark.once
 def test_the_slim_networks_of_the_claims_cost_about_the_same(module):
     names = {*module.FORMS, "deeper", "wider", "more-paths"}

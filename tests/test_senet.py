@@ -122,6 +122,7 @@ CHECKS = [check_parameters, check_macs, check_first_convolution, check_bottlenec
 CHECKS += [check_place]
 
 
+@pytest.mark.usefixtures("counted")
 @pytest.mark.once
 @pytest.mark.parametrize("name", COUNTS)
 def test_it_is_the_papers_network(module, name):
@@ -137,12 +138,14 @@ def test_it_is_the_papers_network(module, name):
     assert list(ends.values()) == [(56, 56, 256), (28, 28, 512), (14, 14, 1024), (7, 7, 2048)]
 
 
+@pytest.mark.usefixtures("counted")
 @pytest.mark.once
 def test_an_unplanted_network_passes_the_checks_that_mistakes_fail(module):
     for check in (check_first_convolution, check_bottlenecks, check_gates, check_place):
         check(module.se_resnet(26))
 
 
+@pytest.mark.usefixtures("counted")
 @pytest.mark.once
 def test_the_cost_is_under_one_per_cent_of_macs_and_a_tenth_of_parameters(module):
     """Most of it in the last stage; the formula of the paper's section 4, and the biases."""
@@ -221,6 +224,7 @@ PLANTED = {
 }
 
 
+@pytest.mark.usefixtures("counted")
 @pytest.mark.once
 @pytest.mark.parametrize("mistake", PLANTED)
 def test_a_planted_mistake_fails_its_check(mistake, planted):
@@ -253,6 +257,7 @@ def test_the_block_is_the_papers_equation(module, pool, gate):
     np.testing.assert_allclose(outputs(model, u), s[:, None, None] * u, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.once
 def test_without_gates_it_is_resnet(module):
     """The same weights give ResNet's outputs; with all gates at 1 SE-ResNet does so, too."""
     options = {"input_shape": (32, 32, 3), "classes": 10, "width": 0.125, "logits": True}

@@ -97,6 +97,7 @@ CHECKS = [check_parameters, check_macs, check_modules, check_relus, check_pools,
 CHECKS += [check_end]
 
 
+@pytest.mark.usefixtures("counted")
 @pytest.mark.once
 @pytest.mark.parametrize("version", COUNTS)
 def test_it_is_the_papers_network_or_the_releases(module, version):
@@ -106,6 +107,7 @@ def test_it_is_the_papers_network_or_the_releases(module, version):
     check_grids(module.squeezenet(version, (227, 227, 3)))
 
 
+@pytest.mark.usefixtures("counted")
 @pytest.mark.once
 def test_version_1_1_agrees_with_the_onnx_graph(module):
     onnx, graph = pytest.importorskip("onnx"), networks.onnx_graph("light_squeezenet")
@@ -171,6 +173,7 @@ PLANTED = {
 }  # fmt: skip
 
 
+@pytest.mark.usefixtures("counted")
 @pytest.mark.once
 @pytest.mark.parametrize("mistake", PLANTED)
 def test_a_planted_mistake_fails_its_check(mistake, planted):
@@ -180,6 +183,7 @@ def test_a_planted_mistake_fails_its_check(mistake, planted):
         check(model)
 
 
+@pytest.mark.usefixtures("counted")
 @pytest.mark.once
 def test_the_formula_and_the_ladder_count_what_is_built(module):
     """The page's steps from AlexNet's 60.97 million to 1.25, and its other sums."""
@@ -232,6 +236,7 @@ def test_a_module_is_the_papers_equation(module):
     np.testing.assert_allclose(run(model, x), np.maximum(expected, 0), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.usefixtures("counted")
 @pytest.mark.once
 def test_a_bypass_leads_around_the_modules_that_the_paper_names(module):
     plain = module.slim_squeezenet()

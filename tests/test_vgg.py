@@ -77,6 +77,7 @@ def module():
     return ilsvrc.chapter("2014_vgg")
 
 
+@pytest.mark.usefixtures("counted")
 @pytest.mark.slow
 @pytest.mark.once
 @pytest.mark.parametrize("name", TABLE)
@@ -181,6 +182,7 @@ def test_parity_tells_a_planted_mistake_tenfold(mistake, planted, module, small_
     assert worst <= PARITY if mistake is None else worst >= 10 * PARITY
 
 
+@pytest.mark.usefixtures("counted")
 @pytest.mark.once
 def test_kernels_agree_with_the_onnx_graph(module):
     graph = networks.onnx_graph("light_vgg19")
@@ -236,6 +238,7 @@ PLANTED = {
 }
 
 
+@pytest.mark.usefixtures("counted")
 @pytest.mark.once
 @pytest.mark.slow
 @pytest.mark.parametrize("mistake", PLANTED)
@@ -246,6 +249,7 @@ def test_a_planted_mistake_fails_its_check(mistake, planted):
         checks(name)[check](model)
 
 
+@pytest.mark.once
 @pytest.mark.slow
 def test_dense_layers_as_convolutions_give_the_same_at_224_and_a_map_beyond(module):
     model = module.vgg("A", logits=True, start=ZEROS, width=0.5, units=512)
@@ -291,6 +295,7 @@ def test_as_layers_go_where_they_belong(module):
         assert (name in given) == (not np.array_equal(now, weights[0]))
 
 
+@pytest.mark.once
 @pytest.mark.slow
 def test_e_does_not_start_alone_but_from_as_layers(module):
     rng = np.random.default_rng(0)
@@ -315,6 +320,7 @@ def test_e_does_not_start_alone_but_from_as_layers(module):
     assert learn(helped) < 0.5
 
 
+@pytest.mark.usefixtures("counted")
 @pytest.mark.once
 @pytest.mark.parametrize("profile", ["laptop", "gpu"])
 def test_one_7x7_costs_what_three_3x3_cost(module, profile):
@@ -430,6 +436,7 @@ def test_where_the_dense_map_says_church_and_that_it_costs_accuracy_here(publish
     assert record["data"]["stored_size"] < int(record.arrays["dense/side"])
 
 
+@pytest.mark.usefixtures("counted")
 def test_the_claims_networks_differ_in_as_many_layers_as_is_said(module):
     depth = {
         name: sum(kind != "n" for one in layout for kind in one)
@@ -440,6 +447,7 @@ def test_the_claims_networks_differ_in_as_many_layers_as_is_said(module):
     assert [depth[name] + 3 for name in "ABDE"] == [11, 13, 16, 19]
 
 
+@pytest.mark.usefixtures("counted")
 def test_a_layer_in_the_last_stage_lets_d_see_the_whole_image(module, monkeypatch):
     def field(configuration):
         table = ledger.ledger(module.vgg(configuration, (32, 32, 3), 10, 0.125, 64))
@@ -451,6 +459,7 @@ def test_a_layer_in_the_last_stage_lets_d_see_the_whole_image(module, monkeypatc
     assert (field("D"), field("late"), field("early")) == (196, 228, 224)
 
 
+@pytest.mark.once
 def test_the_papers_start_starves_e_hes_does_not(module):
     rng = np.random.default_rng(0)
     images, labels = rng.normal(size=(16, 32, 32, 3)).astype("float32"), np.arange(16) % 10

@@ -43,6 +43,7 @@ def check_radius(model):
 CHECKS = [check_parameters, check_macs, check_grids, check_order, check_activations, check_radius]
 
 
+@pytest.mark.usefixtures("counted")
 @pytest.mark.once
 def test_it_is_the_papers_network(module):
     model = module.zfnet()
@@ -50,6 +51,7 @@ def test_it_is_the_papers_network(module):
         check(model)
 
 
+@pytest.mark.usefixtures("counted")
 @pytest.mark.once
 def test_the_variants_have_their_known_counts(module):
     wide = module.zfnet(maps=(512, 1024, 512))
@@ -57,6 +59,7 @@ def test_the_variants_have_their_known_counts(module):
     assert ledger.totals(wide)["macs"] == pytest.approx(2.477e9, rel=1e-3)
 
 
+@pytest.mark.usefixtures("counted")
 @pytest.mark.once
 @pytest.mark.parametrize("first", [(11, 4), (11, 2), (7, 4), (7, 2)])
 def test_all_first_layers_end_in_the_same_grids(module, first):
@@ -84,6 +87,7 @@ PLANTED = {
 }
 
 
+@pytest.mark.usefixtures("counted")
 @pytest.mark.once
 @pytest.mark.parametrize("mistake", PLANTED)
 def test_a_planted_mistake_fails_its_check(mistake, planted):
