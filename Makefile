@@ -9,7 +9,7 @@ EVERYTHING := --extra tensorflow --extra jax --extra book --extra test
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup book check-book test lint test-tensorflow test-notebooks test-jax test-chapter \
+.PHONY: help setup book pdf print check-book test lint test-tensorflow test-notebooks test-jax test-chapter \
   test-lowest test-newest test-bound audit check-links format notebooks lab run chapters report lock clean
 
 help: ## list these commands
@@ -22,6 +22,20 @@ book: .venv/ready ## execute the chapters at the laptop profile and build the HT
 	$(BIN)/jupyter-book build -W --keep-going . || \
 	  { echo "The book was not built. If what is said above names no page of yours: make clean, then make book"; exit 1; }
 	@echo "The book: $(CURDIR)/_build/html/index.html"
+
+pdf: book print ## the whole book as one PDF with contents and numbered pages, by Chromium
+
+# SOURCE: the folder of a book whose pages are executed. Chromium takes minutes for all of ours.
+CHROMIUM ?= chromium
+SOURCE ?= .
+ONE := $(SOURCE)/_build/singlehtml
+print:
+	$(BIN)/jupyter-book build -W --keep-going --builder singlehtml $(SOURCE)
+	mv $(ONE)/book/welcome.html $(ONE)/course.html
+	$(CHROMIUM) --headless --no-sandbox --disable-gpu --disable-background-networking \
+	  --virtual-time-budget=120000 --generate-pdf-document-outline --no-pdf-header-footer \
+	  --print-to-pdf=$(abspath $(SOURCE)/_build/course.pdf) file://$(abspath $(ONE)/course.html)
+	@echo "The book on paper: $(abspath $(SOURCE)/_build/course.pdf)"
 
 check-book: ## every page of the book that `make book` has built, in a browser; executes nothing
 	@test -f _build/html/index.html || { echo "There is no book yet: make book"; exit 1; }
