@@ -10,7 +10,7 @@ EVERYTHING := --extra tensorflow --extra jax --extra book --extra test
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup book check-book test lint test-tensorflow test-notebooks test-jax test-chapter \
-  test-lowest format notebooks run lock clean
+  test-lowest test-newest test-bound audit check-links format notebooks run chapters report lock clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 26
@@ -58,13 +58,28 @@ test-jax: .venv-jax/ready ## all that a backend can change, on JAX with no Tenso
 	JAX_COMPILATION_CACHE_DIR=$(CURDIR)/build/jax JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 \
 	KERAS_BACKEND=jax $(JAX)/python $(PYTEST) -m "not browser and not tools and not once and not real"
 
-LOWEST := .venv-lowest/bin/python
-test-lowest: .venv/ready ## the tests at the lowest versions that pyproject.toml allows, in .venv-lowest
-	$(PYTHON) -m venv --clear .venv-lowest
-	$(UV) pyproject.toml $(EVERYTHING) --resolution lowest-direct --output-file .venv-lowest/lowest.txt
-	$(LOWEST) -m pip install --quiet --no-deps --no-compile -r .venv-lowest/lowest.txt
-	$(LOWEST) -m pip install --quiet --no-deps --no-build-isolation --editable .
-	KERAS_BACKEND=tensorflow $(LOWEST) $(PYTEST) -m "not browser"
+test-lowest: RESOLUTION := lowest-direct
+test-newest: RESOLUTION := highest
+test-lowest: test-bound ## the tests at the lowest versions that pyproject.toml allows, in .venv-bound
+test-newest: test-bound ## the tests at the newest versions of everything, in .venv-bound
+
+BOUND := .venv-bound/bin/python
+test-bound: .venv/ready
+	$(PYTHON) -m venv --clear .venv-bound
+	$(UV) pyproject.toml $(EVERYTHING) --resolution $(RESOLUTION) --output-file .venv-bound/bound.txt
+	$(BOUND) -m pip install --quiet --no-deps --no-compile -r .venv-bound/bound.txt
+	$(BOUND) -m pip install --quiet --no-deps --no-build-isolation --editable .
+	KERAS_BACKEND=tensorflow $(BOUND) $(PYTEST) -m "not browser"
+
+audit: .venv/ready ## known vulnerabilities of what requirements.lock names (asks the internet)
+	$(PYTHON) -m venv --clear build/audit
+	build/audit/bin/python -m pip install --quiet pip-audit
+	build/audit/bin/pip-audit --no-deps --disable-pip --requirement requirements.lock
+
+check-links: .venv/ready ## the book's links to other sites (asks the internet; executes nothing)
+	sed 's/execute_notebooks: cache/execute_notebooks: "off"/' _config.yml > _links.yml
+	$(BIN)/jupyter-book build --builder linkcheck --keep-going --config _links.yml \
+	  --path-output build .; failed=$$?; rm _links.yml; exit $$failed
 
 # What a chapter's author needs; `make test CHAPTER=2015_resnet` calls it.
 test-chapter: .venv/ready .venv-jax/ready
@@ -88,13 +103,23 @@ format: .venv/ready ## ruff's format and mendable findings, code and chapters
 notebooks: .venv/ready ## write notebooks/ anew from chapters/
 	$(BIN)/python -m ilsvrc.notebooks
 
-run: .venv/ready ## execute every chapter into build/executed at PROFILE (laptop)
+ALL := $(sort $(basename $(notdir $(wildcard chapters/*.md))))
+run: .venv/ready ## execute every chapter, or CHAPTER alone, into build/executed at PROFILE (laptop)
 	@mkdir -p build/executed; failed=; \
-	for chapter in $(basename $(notdir $(wildcard chapters/*.md))); do \
+	for chapter in $(or $(CHAPTER),$(ALL)); do \
 	  $(BIN)/ilsvrc run $$chapter --profile $(PROFILE) -o build/executed/$$chapter.ipynb || \
 	    failed="$$failed $$chapter"; \
 	done; \
 	test -z "$$failed" || { echo "Failed:$$failed"; exit 1; }
+
+chapters: ## the chapters' names, as JSON (for the nightly workflow)
+	@$(PYTHON) -c 'import json, sys; print(json.dumps(sys.argv[1:]))' $(ALL)
+
+report: ## an issue of CHAPTER's failure, or a word on the open one (for the nightly workflow; needs gh)
+	@title="Nightly: $(CHAPTER) fails"; run="$$GITHUB_SERVER_URL/$$GITHUB_REPOSITORY/actions/runs/$$GITHUB_RUN_ID"; \
+	open=$$(gh issue list --search "in:title \"$$title\"" --json number --jq '.[0].number // empty'); \
+	if [ -n "$$open" ]; then gh issue comment "$$open" --body "Again, on $$KERAS_BACKEND: $$run"; \
+	else gh issue create --title "$$title" --body "On $$KERAS_BACKEND: $$run"; fi
 
 .venv/ready: requirements.lock pyproject.toml
 .venv-jax/ready: requirements-jax.lock pyproject.toml

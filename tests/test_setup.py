@@ -121,8 +121,3 @@ def test_the_readme_names_only_targets_that_exist():
     for page in ["README.md", "CONTRIBUTING.md", ".ci/run"]:
         named = re.findall(r"\bmake ([a-z-]+)", (paths.ROOT / page).read_text(encoding="utf-8"))
         assert set(named) <= targets, page
-    for workflow in (paths.ROOT / ".github" / "workflows").glob("*.yml"):
-        steps = yaml.safe_load(workflow.read_text(encoding="utf-8"))["jobs"].values()
-        text = str(list(steps))
-        assert set(re.findall(r"\bmake ([a-z-]+)", text)) <= targets, workflow.name
-        assert not re.search(r"\b(pip|uv|pytest|jupyter-book)\b", text), "workflows call make"
