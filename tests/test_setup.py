@@ -115,6 +115,15 @@ def test_the_citation_file_is_complete():
     assert citation["license"] == PROJECT["license"]
 
 
+def test_the_changelog_has_the_version_and_the_forms_can_be_read():
+    versions = re.findall(r"^## (.+)", (paths.ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert versions[0] == "Not yet released" and versions[1] == PROJECT["version"]
+    for file in (paths.ROOT / ".github").rglob("*.yml"):
+        assert yaml.safe_load(file.read_text(encoding="utf-8")), file
+    fault = (paths.ROOT / ".github" / "ISSUE_TEMPLATE" / "fault.yml").read_text(encoding="utf-8")
+    assert "ilsvrc doctor" in fault
+
+
 def test_the_readme_names_only_targets_that_exist():
     makefile = (paths.ROOT / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z-]+):", makefile, re.M))
