@@ -20,7 +20,7 @@ def measure(chapter: str, name: str) -> Path:
     """Measure a chapter's table and publish it, with how it came about in its first line.
 
     Args:
-        chapter: Such as "pretrained"; its `tables` are functions by name, each of which returns
+        chapter: Such as "pretrained"; its `measured` holds functions by name, each of which returns
             one dictionary a row.
         name: Which of them.
 
@@ -32,7 +32,7 @@ def measure(chapter: str, name: str) -> Path:
     """
     from ilsvrc import backend, chapters, records, training
 
-    known = getattr(chapters.chapter(chapter), "tables", {})
+    known = getattr(chapters.chapter(chapter), "measured", {})
     if name not in known:
         raise ValueError(
             f"{chapter} measures no table {name!r}.{did_you_mean(name, known)} "
