@@ -4,6 +4,7 @@ import csv
 import datetime
 import io
 import json
+import time
 from pathlib import Path
 
 from ilsvrc import paths
@@ -37,13 +38,15 @@ def measure(chapter: str, name: str) -> Path:
             f"{chapter} measures no table {name!r}.{did_you_mean(name, known)} "
             f"It measures: {', '.join(known) or 'none'}."
         )
+    commit, began = training.commit(), time.perf_counter()  # before anybody changes a file
     rows = known[name]()
     how = {
-        "commit": training.commit(),
+        "commit": commit,
         "date": datetime.date.today().isoformat(),
         "backend": backend.name(),
         "versions": backend.versions(),
         "device": backend.device(),
+        "seconds": round(time.perf_counter() - began),
     }
     text = io.StringIO()
     text.write(f"# {json.dumps(how)}\n")
