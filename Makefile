@@ -9,8 +9,8 @@ EVERYTHING := --extra tensorflow --extra jax --extra book --extra test
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup book check-book test lint test-tensorflow test-notebooks test-jax test-chapter \
-  test-lowest test-newest test-bound audit check-links format notebooks run chapters report lock clean
+.PHONY: help setup book pdf print check-book test lint test-tensorflow test-notebooks test-jax test-chapter \
+  test-lowest test-newest test-bound audit check-links format notebooks lab run chapters report lock clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 26
@@ -22,6 +22,20 @@ book: .venv/ready ## execute the chapters at the laptop profile and build the HT
 	$(BIN)/jupyter-book build -W --keep-going . || \
 	  { echo "The book was not built. If what is said above names no page of yours: make clean, then make book"; exit 1; }
 	@echo "The book: $(CURDIR)/_build/html/index.html"
+
+pdf: book print ## the whole book as one PDF with contents and numbered pages, by Chromium
+
+# SOURCE: the folder of a book whose pages are executed. Chromium takes minutes for all of ours.
+CHROMIUM ?= chromium
+SOURCE ?= .
+ONE := $(SOURCE)/_build/singlehtml
+print:
+	$(BIN)/jupyter-book build -W --keep-going --builder singlehtml $(SOURCE)
+	mv $(ONE)/book/welcome.html $(ONE)/course.html
+	$(CHROMIUM) --headless --no-sandbox --disable-gpu --disable-background-networking \
+	  --virtual-time-budget=120000 --generate-pdf-document-outline --no-pdf-header-footer \
+	  --print-to-pdf=$(abspath $(SOURCE)/_build/course.pdf) file://$(abspath $(ONE)/course.html)
+	@echo "The book on paper: $(abspath $(SOURCE)/_build/course.pdf)"
 
 check-book: ## every page of the book that `make book` has built, in a browser; executes nothing
 	@test -f _build/html/index.html || { echo "There is no book yet: make book"; exit 1; }
@@ -104,6 +118,9 @@ notebooks: .venv/ready ## write notebooks/ anew from chapters/
 	$(BIN)/python -m ilsvrc.notebooks
 
 ALL := $(sort $(basename $(notdir $(wildcard chapters/*.md))))
+lab: .venv/lab ## JupyterLab on the notebooks, in the browser
+	$(BIN)/jupyter lab notebooks
+
 run: .venv/ready ## execute every chapter, or CHAPTER alone, into build/executed at PROFILE (laptop)
 	@mkdir -p build/executed; failed=; \
 	for chapter in $(or $(CHAPTER),$(ALL)); do \
@@ -135,8 +152,9 @@ report: ## an issue of CHAPTER's failure, or a word on the open one (for the nig
 	$*/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-.venv/gpu: requirements-gpu.lock .venv/ready
-	@echo "Adding CUDA to .venv (some gigabytes)"
+# What is added to .venv on demand: CUDA (some gigabytes), JupyterLab.
+.venv/gpu .venv/lab: .venv/%: requirements-%.lock .venv/ready
+	@echo "Adding what requirements-$*.lock names to .venv"
 	$(BIN)/python -m pip install --quiet --no-deps --no-compile --require-hashes -r $<
 	@touch $@
 
@@ -149,6 +167,7 @@ lock: .venv/ready ## after a change of dependencies: the locks and environment.y
 	$(HASHED) $(EVERYTHING) -o requirements.lock
 	$(HASHED) --constraint requirements.lock --extra jax --extra test -o requirements-jax.lock
 	$(HASHED) --constraint requirements.lock --extra gpu -o requirements-gpu.lock
+	$(HASHED) --constraint requirements.lock --extra lab -o requirements-lab.lock
 	{ sed '/^  - pip:/q' environment.yml && \
 	  $(COMPILE) $(EVERYTHING) --constraint requirements.lock --no-deps --no-header --no-annotate | \
 	    sed 's/^/      - /' && echo "      - --editable ." ; } > environment.new

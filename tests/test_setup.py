@@ -16,6 +16,7 @@ LOCKS = {
     "requirements.lock": ["tensorflow", "jax", "book", "test"],
     "requirements-jax.lock": ["jax", "test"],
     "requirements-gpu.lock": ["gpu"],
+    "requirements-lab.lock": ["lab"],
 }
 
 
