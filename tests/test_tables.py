@@ -52,7 +52,7 @@ def test_a_table_is_measured_and_read_back_with_how_it_came_about(course):
         "what": ["a, b"] * 3,
         "square": [0.0, 0.5, 2.0],
     }
-    assert set(table.attrs) == {"commit", "date", "backend", "versions", "device"}
+    assert set(table.attrs) == {"commit", "date", "backend", "versions", "device", "seconds"}
 
 
 def test_what_is_not_measured_is_answered_and_a_failure_leaves_the_old_table(course):
