@@ -5,7 +5,6 @@ from types import SimpleNamespace
 
 import keras
 import numpy as np
-import pandas as pd
 import pytest
 
 from ilsvrc import chapters, data, facts, ledger, paths, tables
@@ -43,12 +42,11 @@ def counted(name):
 def test_every_network_of_the_catalogue_is_counted_and_depth_is_made_by_the_rules_named():
     documented = facts.applications()
     assert documented.depth.notna().sum() == 26 and documented.depth_2020.notna().sum() == 10
-    for name, row in documented.iterrows():
+    for name, row in documented[documented.depth.notna()].iterrows():
         found = counted(name)
-        if pd.notna(row.depth):
-            assert found["with numbers"] == row.depth, name
-            if row.megabytes > 90:  # the files of small ones hold more than numbers
-                assert found["MiB"] == pytest.approx(row.megabytes, rel=0.02)
+        assert found["with numbers"] == row.depth, name
+        if row.megabytes > 90:  # the files of small ones hold more than numbers
+            assert found["MiB"] == pytest.approx(row.megabytes, rel=0.02)
         if name in ("Xception", "VGG16", "VGG19", "InceptionV3", "InceptionResNetV2"):
             assert found["on the longest path"] == row.depth_2020, name
         if name.startswith("DenseNet"):
@@ -91,6 +89,48 @@ def test_the_right_way_in_is_that_of_caffes_networks(page):
         family = getattr(keras.applications, name)
         low, high = (family.preprocess_input(np.full((1, 1, 1, 3), v, "float32")) for v in (0, 255))
         assert (name in inception) == (np.allclose(low, -1) and np.allclose(high, 1))
+
+
+def test_each_network_has_its_familys_way_in():
+    [cell] = re.findall(r"\ndef family_of\(name\):\n.*?(?=\n\n\n)", TEXT, re.DOTALL)
+    space = {"keras": keras}
+    exec(cell, space)
+    orange, reds = np.float32([[[[255, 128, 0]]]]), {}
+    for name in (name for name in vars(keras.applications) if name[0].isupper()):
+        way = space["family_of"](name).preprocess_input(orange.copy())
+        reds.setdefault(round(float(way[0, 0, 0, 0]), 2), set()).add(name)
+    assert set(reds) == {255, 1, 2.25, -103.94}
+    assert {"ResNet50V2", "NASNetLarge", "MobileNetV2", "Xception"} <= reds[1]
+    assert {"EfficientNetB0", "MobileNetV3Small", "ConvNeXtTiny"} <= reds[255]
+    assert reds[-103.94] == {"ResNet50", "ResNet101", "ResNet152", "VGG16", "VGG19"}
+
+
+def test_the_linear_classifier_is_scikit_learns_with_its_scale_folded_in(page):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(3, [1, 5, 20], (60, 3)), rng.integers(0, 3, 60)
+    x[:, 1] += 9 * y
+    scaler = page.preprocessing.StandardScaler().fit(x)
+    theirs = page.linear_model.LogisticRegression(C=0.01, max_iter=500)
+    theirs.fit(scaler.transform(x), y)
+    w, b = page.linear(x, y)
+    np.testing.assert_allclose(x @ w + b, theirs.decision_function(scaler.transform(x)))
+
+
+def test_the_last_stage_is_resnets_own_and_freezes_batch_norm_when_asked(page):
+    resnet = page.v1.resnet(50, (32, 32, 3), 5, logits=True)
+    rng = np.random.default_rng(0)
+    for layer in resnet.layers:  # statistics and scales that are not what they begin as
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.set_weights([1 + 0.1 * rng.random(w.shape) for w in layer.get_weights()])
+    image = rng.normal(size=(2, 32, 32, 3)).astype("float32")
+    maps, whole = keras.Model(
+        resnet.input, [resnet.get_layer("conv4_6_relu").output, resnet.output]
+    )(image)
+    for mode in ("as it comes", "trainable=False"):
+        net = page.last_stage(resnet, mode, *resnet.get_layer("dense").get_weights())
+        np.testing.assert_allclose(net(maps), whole, rtol=1e-4, atol=1e-4)
+        norms = [x for x in net.layers[1].layers if isinstance(x, keras.layers.BatchNormalization)]
+        assert len(norms) == 10 and {x.trainable for x in norms} == {mode == "as it comes"}
 
 
 def test_so_many_of_each_kind_are_drawn(page):
@@ -147,6 +187,36 @@ def test_what_goes_in_decides_as_the_page_says(published, page):
         sides = [top1(seen, network=name, side=s, way=page.RIGHT).item() for s in page.SIDES]
         assert sides[0] < sides[1] < sides[2] < sides[3] < at[page.RIGHT]
     assert (seen.images == 500).all()
+
+
+def test_batch_norm_in_training_costs_what_the_page_says(published):
+    seen, batches = published.evaluated, published.by_the_batch
+    own = top1(seen, network="ResNet-50", side=224, way="BGR, less the mean").item()
+    mixed = top1(batches, kind="mixed").tolist()
+    assert mixed[:4] == sorted(mixed[:4]) and mixed[0] < 5
+    assert round(own - max(mixed)) == 16
+    assert top1(batches, kind="by class").item() < own / 5
+
+
+def test_frozen_features_are_worth_what_the_page_says(published):
+    frozen = published.frozen
+
+    def last(name, labels):
+        rows = frozen[frozen.network == name]
+        return top1(rows, layer=rows.layer.iloc[-1], labels=labels)
+
+    for labels in (5, 20, 100, 500):
+        real = last("SqueezeNet 1.1, ImageNet", labels)
+        assert len(real) == 3
+        assert real.mean() > last("SqueezeNet 1.1, random", labels).mean() + 5
+        assert last("SqueezeNet 1.1, ImageNet, 227 px", labels).mean() > real.mean()
+        assert last("ResNet-50, ImageNet", labels).mean() > real.mean()
+    own = last("AlexNet, Imagenette", 20).mean()
+    assert abs(own - last("SqueezeNet 1.1, random", 20).mean()) < 2
+    at_20 = frozen[frozen.labels == 20].groupby(["network", "layer"], sort=False).top1.mean()
+    assert at_20["ResNet-50, ImageNet"].iloc[-2] > at_20["ResNet-50, ImageNet"].iloc[-1]
+    assert at_20["AlexNet, Imagenette"].idxmin() == "pool5"
+    assert at_20["SqueezeNet 1.1, ImageNet"].is_monotonic_increasing
 
 
 @pytest.mark.real
