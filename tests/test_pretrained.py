@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from ilsvrc import chapters, data, facts, ledger, paths, tables
+from ilsvrc import chapters, data, facts, ledger, paths, records, tables
 
 pytestmark = pytest.mark.once
 
@@ -217,6 +217,31 @@ def test_frozen_features_are_worth_what_the_page_says(published):
     assert at_20["ResNet-50, ImageNet"].iloc[-2] > at_20["ResNet-50, ImageNet"].iloc[-1]
     assert at_20["AlexNet, Imagenette"].idxmin() == "pool5"
     assert at_20["SqueezeNet 1.1, ImageNet"].is_monotonic_increasing
+
+
+def test_tuning_and_starting_anew_come_out_as_the_page_says(published):
+    frozen, whole = published.frozen, published.tuned
+    frozen = frozen[(frozen.network == "SqueezeNet 1.1, ImageNet") & (frozen.layer == "fire9")]
+
+    def each(way, labels):
+        table = frozen if way == "frozen" else whole[whole.way == way]
+        return top1(table.sort_values("seed"), labels=labels).to_numpy()
+
+    def seen(one, other, labels):
+        gain = (each(one, labels) - each(other, labels)) / 100
+        return records.verdict(gain.mean(), [gain])
+
+    assert seen("frozen", "from scratch", 20)["verdict"] == "holds"
+    assert seen("frozen", "from scratch", 20)["here (points)"] > 15
+    assert each("from scratch", 500).mean() < each("frozen", 20).mean()
+    gains = {n: seen("fine-tuned", "frozen", n) for n in (5, 20, 100, 500)}
+    assert all(1 < row["here (points)"] < 3 for row in gains.values())
+    assert [n for n, row in gains.items() if row["verdict"] == "holds"] == [5, 500]
+    for labels in (20, 100):
+        assert each("ten times the rate", labels).mean() < each("frozen", labels).mean() - 10
+        half, tuned = each("second half alone", labels), each("fine-tuned", labels)
+        assert abs(half.mean() - tuned.mean()) < 1
+    assert each("ten times the rate", 20).mean() < each("from scratch", 20).mean() + 8
 
 
 @pytest.mark.real
