@@ -219,7 +219,10 @@ def test_frozen_features_are_worth_what_the_page_says(published):
     assert at_20["SqueezeNet 1.1, ImageNet"].is_monotonic_increasing
 
 
-def test_tuning_and_starting_anew_come_out_as_the_page_says(published):
+def test_tuning_and_starting_anew_come_out_as_the_page_says(published, page):
+    times = {n: 2 * page.STEPS[n] * 16 / (5 * n) for n in page.COUNTS}  # each photograph is seen
+    assert [round(times[n], -1) for n in (5, 20)] == [40, 20] and round(times[100]) == 8
+    assert 2 <= times[500] <= 3 and [plan[3] for plan in page.plans.values()] == [2, 1, 1, 1]
     frozen, whole = published.frozen, published.tuned
     frozen = frozen[(frozen.network == "SqueezeNet 1.1, ImageNet") & (frozen.layer == "fire9")]
 
