@@ -261,6 +261,7 @@ def test_each_kind_is_suppressed_by_itself(module):
     np.testing.assert_allclose(found[:, :4], places[:2])
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("kind", ["vgg", "resnet", "mobilenet", "squeezenet"])
 def test_a_detector_has_a_row_for_each_anchor(module, kind):
     run = {run.name: run for run in module.runs}[kind]
