@@ -25,7 +25,7 @@ def published():
     return SimpleNamespace(
         **{
             name: tables.read("pretrained", name)
-            for name in ("evaluated", "by_the_batch", "frozen", "tuned")
+            for name in ("evaluated", "by_the_batch", "frozen", "tuned", "normed")
         }
     )
 
@@ -196,6 +196,20 @@ def test_batch_norm_in_training_costs_what_the_page_says(published):
     assert mixed[:4] == sorted(mixed[:4]) and mixed[0] < 5
     assert round(own - max(mixed)) == 16
     assert top1(batches, kind="by class").item() < own / 5
+
+
+def test_batch_norm_in_tuning_comes_out_as_the_page_says(published):
+    def each(mode, batch):
+        rows = published.normed[published.normed["mode"] == mode].sort_values("seed")
+        return top1(rows, batch=batch).to_numpy() / 100
+
+    for batch, verdict in ((4, "too small to see here"), (32, "holds")):
+        gain = each("as it comes", batch) - each("trainable=False", batch)
+        assert len(gain) == 3 and gain.mean() > 0.01
+        assert records.verdict(gain.mean(), [gain])["verdict"] == verdict
+        for mode in ("as it comes", "trainable=False"):
+            over = each(mode, batch) - each("frozen", 0)
+            assert records.verdict(over.mean(), [over])["verdict"] != "holds"
 
 
 def test_frozen_features_are_worth_what_the_page_says(published):
