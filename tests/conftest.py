@@ -43,6 +43,16 @@ def counted():
         yield
 
 
+@pytest.fixture
+def drawn_once(monkeypatch):
+    """Start a test's networks from numbers drawn once: it gives them others, or any will do."""
+    import keras
+
+    from networks import drawn
+
+    monkeypatch.setattr(keras.initializers.VarianceScaling, "__call__", drawn)
+
+
 def pytest_collection_finish():
     """Let Python look for garbage among what tests make, not in the frameworks each time anew."""
     gc.collect()

@@ -82,6 +82,7 @@ def test_every_chapter_loads_alone(name):
     assert chapters.chapter(name).runs
 
 
+@pytest.mark.usefixtures("drawn_once")
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_fit_trains_for_a_few_steps(name):

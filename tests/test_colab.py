@@ -2,9 +2,11 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -34,27 +36,39 @@ print("ran", ilsvrc.__file__)
 """
 
 
-@pytest.fixture
-def repository(tmp_path):
-    """Return a repository that holds the working tree as it is, committed or not."""
-    git = [*GIT, f"--git-dir={tmp_path / 'course' / '.git'}", f"--work-tree={paths.ROOT}"]
-    (tmp_path / "course").mkdir()
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory):
+    """Return a folder with what every test here begins with, to be copied: made once.
+
+    It has a repository of the working tree as it is, committed or not, and a Python environment
+    where the framework is all there is.
+    """
+    folder = tmp_path_factory.mktemp("bare")
+    git = [*GIT, f"--git-dir={folder / 'course' / '.git'}", f"--work-tree={paths.ROOT}"]
+    (folder / "course").mkdir()
     for command in (["init", "--quiet"], ["add", "--all"], ["commit", "--quiet", "-m", "As it is"]):
         subprocess.run([*git, *command], check=True)
-    return tmp_path / "course"
-
-
-@pytest.fixture
-def colab(tmp_path, repository):
-    """Return a function that runs code in an empty folder, where the framework is all there is."""
-    subprocess.run([sys.executable, "-m", "venv", tmp_path / "env"], check=True)
-    [site] = (tmp_path / "env").glob("lib/python*/site-packages")
-    framework = tmp_path / "framework"
+    subprocess.run([sys.executable, "-m", "venv", folder / "env"], check=True)
+    [site] = (folder / "env").glob("lib/python*/site-packages")
+    framework = folder / "framework"
     framework.mkdir()
     for package in os.scandir(sysconfig.get_path("purelib")):
         if not package.name.startswith(ABSENT):
             (framework / package.name).symlink_to(package.path)
     (site / "framework.pth").write_text(f"{framework}\n")
+    return folder
+
+
+@pytest.fixture
+def repository(tmp_path, bare):
+    """Return the repository, for one test."""
+    return Path(shutil.copytree(bare / "course", tmp_path / "course"))
+
+
+@pytest.fixture
+def colab(tmp_path, repository, bare):
+    """Return a function that runs code in an empty folder, where the framework is all there is."""
+    shutil.copytree(bare / "env", tmp_path / "env", symlinks=True)
     (tmp_path / "content").mkdir()
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
 

@@ -321,6 +321,7 @@ def distance(module, depth, ours=None):
     return networks.apart(networks.outputs(ours, taps, images), expected)
 
 
+@pytest.mark.usefixtures("drawn_once")
 @pytest.mark.once
 @pytest.mark.slow
 @pytest.mark.parametrize("depth", COUNTS)
@@ -334,6 +335,7 @@ def test_outputs_and_counts_agree_with_keras_applications(module, depth):
     assert round(macs / 1e9, 3) == COUNTS[depth][1]
 
 
+@pytest.mark.usefixtures("drawn_once")
 @pytest.mark.once
 @pytest.mark.slow
 @pytest.mark.parametrize("mistake", ["no ReLU at the end", "Keras' epsilon"])

@@ -271,6 +271,7 @@ def distance(module, size):
     return networks.apart(ours, expected)
 
 
+@pytest.mark.usefixtures("drawn_once")
 @pytest.mark.once
 @pytest.mark.slow
 @pytest.mark.parametrize("size", SIDES)
@@ -287,6 +288,7 @@ PARITY = {  # what is right, what is wrong
 }
 
 
+@pytest.mark.usefixtures("drawn_once")
 @pytest.mark.once
 @pytest.mark.slow
 @pytest.mark.parametrize("mistake", PARITY)

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 import warnings
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ilsvrc import Lab, chapter, data, files, notebooks, paths, queue, records, training
+from ilsvrc import Lab, data, files, notebooks, paths, queue, records, training
 from ilsvrc.data import arrays, folders
 
 pytestmark = pytest.mark.once
@@ -217,92 +218,22 @@ def test_a_disk_that_fills_up_is_said_with_its_folder(folder, monkeypatch):
     assert [p for p in (paths.cache() / "arrays").iterdir() if p.is_dir()] == []
 
 
-# Trainings
+# Trainings of a tiny network
 
-NARROW = """
-from dataclasses import replace
-from functools import partial
-from ilsvrc import Lab, chapter
-module = chapter("2012_alexnet")
-small = partial(module.slim_alexnet, width=0.1, units=32)
-module.runs[:] = [replace(run, small=small) for run in module.runs]
+TRAIN = """
+import sys, time
+from pathlib import Path
+from ilsvrc import Lab, paths, training
+paths.CHAPTERS = Path(sys.argv[1])
+train = training._train
+def once_another_waits(*given):
+    trained, began = train(*given), time.monotonic()
+    while not Path(sys.argv[2]).exists() and time.monotonic() < began + 60:
+        time.sleep(0.1)
+    return trained
+training._train = once_another_waits
+print(Lab("2099_tiny", "smoke", epochs=2).train("one").history["loss"])
 """
-TRAIN = f"""{NARROW}
-print(Lab("2012_alexnet", "smoke", epochs=2).train("alexnet").history["loss"])
-"""
-
-
-def trained():
-    """Return the losses of a short training of a narrow network."""
-    module = chapter("2012_alexnet")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "runs", list(module.runs))
-        exec(NARROW, {"__name__": "__main__"})
-        return Lab("2012_alexnet", "smoke", epochs=2).train("alexnet").history["loss"]
-
-
-def run_folder():
-    (found,) = (paths.cache() / "runs" / "2012_alexnet" / "alexnet").iterdir()
-    return found
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """Return a cache in which one short training has finished, and its losses."""
-    cache = tmp_path_factory.mktemp("finished")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(cache))
-        losses = trained()
-    return cache, losses
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("how", [*DAMAGE, "an empty later epoch", "a part left behind"])
-def test_a_damaged_training_heals(finished, how, tmp_path, monkeypatch, capsys):
-    cache, expected = finished
-    subprocess.run(["cp", "-r", cache, tmp_path / "cache"], check=True)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    (epoch,) = run_folder().glob("epoch-*")
-    if how == "an empty later epoch":
-        (run_folder() / "epoch-0009").mkdir()
-    elif how == "a part left behind":
-        (run_folder() / "part-1").mkdir()
-    else:
-        DAMAGE[how](epoch / "net.npz")
-    np.testing.assert_allclose(trained(), expected, rtol=1e-4)
-    assert ("damaged" in capsys.readouterr().err) == (how != "a part left behind")
-    assert [p.name for p in run_folder().glob("epoch-*")] == ["epoch-0002"]
-    json.loads((run_folder() / "epoch-0002" / "state.json").read_text())
-
-
-@pytest.mark.slow
-def test_two_processes_on_one_run_do_not_hurt_each_other(tmp_path):
-    settings = os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
-    call = [sys.executable, "-c", TRAIN]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    both = [subprocess.Popen(call, env=settings, **pipes) for _ in range(2)]
-    said = [process.communicate(timeout=300) for process in both]
-    assert [process.returncode for process in both] == [0, 0], said
-    assert said[0][0] == said[1][0]
-    assert "Another process trains this run" in said[0][1] + said[1][1]
-
-
-def test_a_closed_cache_is_said_before_the_training(tmp_path, monkeypatch):
-    (tmp_path / "file").write_text("no folder")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    began = []
-    monkeypatch.setattr(training, "build", lambda *a: began.append(a))
-    with pytest.raises(OSError, match=r"cannot be written: .*Set XDG_CACHE_HOME .*ask whoever"):
-        trained()
-    assert began == []
-
-
-def test_an_error_of_another_kind_is_no_full_disk(tmp_path):
-    with pytest.raises(OSError, match="another"), files.room(Path(tmp_path), "It is kept"):
-        raise OSError(errno.EIO, "another")
-
-
-# Epochs of a tiny network
 
 
 def tiny():
@@ -312,6 +243,68 @@ def tiny():
 def epochs():
     (run,) = (paths.cache() / "runs" / "2099_tiny" / "one").iterdir()
     return run
+
+
+@pytest.fixture(scope="module")
+def finished():
+    """Return what the first test of this module that asks for it finds: a cache, and losses."""
+    return {}
+
+
+@pytest.mark.parametrize("how", [*DAMAGE, "an empty later epoch", "a part left behind"])
+def test_a_damaged_training_heals(tiny_course, finished, how, tmp_path_factory, capsys):
+    if not finished:
+        finished["losses"] = tiny().history["loss"]
+        finished["cache"] = shutil.copytree(paths.cache(), tmp_path_factory.mktemp("c") / "ilsvrc")
+    shutil.copytree(finished["cache"], paths.cache(), dirs_exist_ok=True)
+    (epoch,) = epochs().glob("epoch-*")
+    if how == "an empty later epoch":
+        (epochs() / "epoch-0009").mkdir()
+    elif how == "a part left behind":
+        (epochs() / "part-1").mkdir()
+    else:
+        DAMAGE[how](epoch / "net.npz")
+    np.testing.assert_allclose(tiny().history["loss"], finished["losses"], rtol=1e-4)
+    assert ("damaged" in capsys.readouterr().err) == (how != "a part left behind")
+    assert [p.name for p in epochs().glob("epoch-*")] == ["epoch-0002"]
+    json.loads((epochs() / "epoch-0002" / "state.json").read_text())
+
+
+@pytest.mark.slow
+def test_two_processes_on_one_run_do_not_hurt_each_other(tiny_course, monkeypatch, capsys):
+    waits = tiny_course / "waits"
+    call = [sys.executable, "-c", TRAIN, str(paths.CHAPTERS), str(waits)]
+    other = subprocess.Popen(call, stdout=subprocess.PIPE, text=True)
+    while not list((paths.cache() / "runs").glob("2099_tiny/one/*/epoch-0002")):
+        assert other.poll() is None
+        time.sleep(0.1)
+    acquire = files.FileLock.acquire
+
+    def acquired(lock, **options):
+        if not options:  # after the half second in which the other had it
+            waits.touch()
+        return acquire(lock, **options)
+
+    monkeypatch.setattr(files.FileLock, "acquire", acquired)
+    losses = tiny().history["loss"]
+    said, _ = other.communicate(timeout=300)
+    assert other.returncode == 0 and said == f"{losses}\n"
+    assert "Another process trains this run" in capsys.readouterr().err
+
+
+def test_a_closed_cache_is_said_before_the_training(tiny_course, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    began = []
+    monkeypatch.setattr(training, "build", lambda *a: began.append(a))
+    with pytest.raises(OSError, match=r"cannot be written: .*Set XDG_CACHE_HOME .*ask whoever"):
+        tiny()
+    assert began == []
+
+
+def test_an_error_of_another_kind_is_no_full_disk(tmp_path):
+    with pytest.raises(OSError, match="another"), files.room(Path(tmp_path), "It is kept"):
+        raise OSError(errno.EIO, "another")
 
 
 def summed(folder):

@@ -228,12 +228,14 @@ def distance(module):
     return networks.apart(networks.outputs(model, ["pool2", *MODULES, "dense"], images), expected)
 
 
+@pytest.mark.usefixtures("drawn_once")
 @pytest.mark.once
 @pytest.mark.slow
 def test_outputs_agree_with_keras_applications(module):
     assert distance(module) <= 1e-4
 
 
+@pytest.mark.usefixtures("drawn_once")
 @pytest.mark.once
 @pytest.mark.slow
 @pytest.mark.parametrize(

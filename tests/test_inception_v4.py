@@ -347,6 +347,7 @@ def distance(module):
     return networks.apart(networks.outputs(model, list(TAPS), images), expected)
 
 
+@pytest.mark.usefixtures("drawn_once")
 @pytest.mark.once
 @pytest.mark.slow
 def test_outputs_agree_with_keras_applications(module):
@@ -355,6 +356,7 @@ def test_outputs_agree_with_keras_applications(module):
     assert networks.learnable(there) == networks.learnable(module.inception_resnet_v2(SIDE, 10))
 
 
+@pytest.mark.usefixtures("drawn_once")
 @pytest.mark.once
 @pytest.mark.slow
 @pytest.mark.parametrize("mistake", ["a ReLU on the last block", "no scales"])

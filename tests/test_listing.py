@@ -97,6 +97,7 @@ def test_it_holds_builders_fit_and_what_these_use(small):
     assert listing.listing("1999_small") == LISTED
 
 
+@pytest.mark.usefixtures("counted")
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_chapters_listing_runs_by_itself(name):
     alone = {"__name__": "alone"}

@@ -260,6 +260,7 @@ def distance(module, name, alpha=1.0):
     return networks.apart(ours, expected)
 
 
+@pytest.mark.usefixtures("drawn_once")
 @pytest.mark.once
 @pytest.mark.slow
 @pytest.mark.parametrize("name", COUNTS)
@@ -285,6 +286,7 @@ PARITY = {  # what is right, what is wrong, in which network
 }
 
 
+@pytest.mark.usefixtures("drawn_once")
 @pytest.mark.once
 @pytest.mark.slow
 @pytest.mark.parametrize("mistake", PARITY)

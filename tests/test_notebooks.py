@@ -1,7 +1,10 @@
 """Notebooks are in step with their chapters, plain Markdown, and run with parameters."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 
 import jupytext
 import nbformat
@@ -238,9 +241,15 @@ def test_execute_names_the_cell_that_fails_and_keeps_what_ran(course, tmp_path):
     assert "profile None" in (tmp_path / "run.ipynb").read_text()
 
 
+@pytest.mark.once
 @pytest.mark.slow
-def test_papermill_runs_a_page_with_parameters(tmp_path):
-    file = notebooks.execute("scoreboard", "smoke", {"epochs": 1, "seed": 3}, tmp_path / "a.ipynb")
+def test_the_command_runs_a_page_with_parameters_whatever_matplotlibs_screen(tmp_path):
+    file = tmp_path / "a.ipynb"
+    words = ["run", "scoreboard", "--profile", "smoke", "-p", "epochs", "1", "-p", "seed", "3"]
+    call = [sys.executable, "-m", "ilsvrc", *words, "-o", str(file)]
+    settings = os.environ | {"MPLBACKEND": "nosuch"}
+    done = subprocess.run(call, env=settings, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-500:]
     injected = [
         cell.source
         for cell in nbformat.read(file, as_version=4).cells

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from ilsvrc import Lab, chapters, cli, frameworks, notebooks, queue
+from ilsvrc import Lab, chapters, cli, frameworks, notebooks, paths, queue
 
 CHAPTER = "2012_alexnet"
 WRONG = [
@@ -216,12 +216,6 @@ def test_the_backend_that_is_here_is_taken(monkeypatch):
     assert "KERAS_BACKEND" not in os.environ
 
 
-@pytest.mark.once
-def test_matplotlibs_screen_is_no_matter_of_ours():
-    done = command("run", "scoreboard", "--profile", "smoke", MPLBACKEND="nosuch")
-    assert done.returncode == 0, done.stderr[-500:]
-
-
 def command(*words, **environment):
     """Run the command line in a process of its own."""
     return subprocess.run(
@@ -233,10 +227,14 @@ def command(*words, **environment):
 
 
 @pytest.mark.slow
-def test_ctrl_c_says_that_the_training_goes_on(tmp_path):
-    command = [sys.executable, "-c", "from ilsvrc.cli import main; main()", "train", CHAPTER]
+def test_ctrl_c_says_that_the_training_goes_on(tiny_course):
+    code = (
+        "from pathlib import Path; from ilsvrc import cli, paths; "
+        f"paths.CHAPTERS = Path({str(paths.CHAPTERS)!r}); cli.main()"
+    )
+    words = ["train", "2099_tiny", "one", "--profile", "smoke", "--epochs", "10000"]
     process = subprocess.Popen(
-        [*command, "--profile", "smoke", "--epochs", "200"],
+        [sys.executable, "-c", code, *words],
         stderr=subprocess.PIPE,
         text=True,
         # A shell in the background lets its children ignore Ctrl-C.

@@ -241,6 +241,7 @@ def distance(module, layers):
     return networks.apart(networks.outputs(model, taps, images), expected)
 
 
+@pytest.mark.usefixtures("drawn_once")
 @pytest.mark.once
 @pytest.mark.slow
 @pytest.mark.parametrize("layers", [50, 152])
@@ -252,6 +253,7 @@ def test_outputs_agree_with_keras_applications(module, layers):
     assert ours.count_params() + biases == known
 
 
+@pytest.mark.usefixtures("drawn_once")
 @pytest.mark.once
 @pytest.mark.slow
 @pytest.mark.parametrize(

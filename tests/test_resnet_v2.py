@@ -177,6 +177,7 @@ def distance(module, depth):
     return networks.apart(networks.outputs(model, [*taps, "dense"], images), expected)
 
 
+@pytest.mark.usefixtures("drawn_once")
 @pytest.mark.once
 @pytest.mark.slow
 @pytest.mark.parametrize("depth", [50, 152])
@@ -186,6 +187,7 @@ def test_outputs_agree_with_keras_applications(module, depth):
     assert build(weights=None).count_params() == KERAS[depth][0]
 
 
+@pytest.mark.usefixtures("drawn_once")
 @pytest.mark.once
 @pytest.mark.slow
 @pytest.mark.parametrize(

@@ -57,6 +57,7 @@ OPEN = [  # an image of any size: networks that end in an average; dense layers 
 ]
 
 
+@pytest.mark.usefixtures("counted")
 @pytest.mark.parametrize(("chapter", "builder", "options", "wants"), OPEN)
 def test_an_open_size_is_taken_or_the_layer_named_that_wants_it(chapter, builder, options, wants):
     build = getattr(ilsvrc.chapter(chapter), builder)

@@ -149,6 +149,7 @@ def reference(name, side, classes):
     return theirs, image
 
 
+@pytest.mark.usefixtures("drawn_once")
 @pytest.mark.once
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["D", "E"])
@@ -171,6 +172,7 @@ NUMERICAL = {
 }  # fmt: skip
 
 
+@pytest.mark.usefixtures("drawn_once")
 @pytest.mark.once
 @pytest.mark.slow
 @pytest.mark.parametrize("mistake", [None, *NUMERICAL])

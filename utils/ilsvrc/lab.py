@@ -188,7 +188,7 @@ class Lab:
         """
         plan = self.plan(name)
         dataset = self.dataset(plan)
-        model = training.build(plan, len(dataset.class_names))
+        model = ledger.blueprint(training.build, plan, len(dataset.class_names))
         sums = ledger.totals(model)
         images = plan.epochs * (3 * len(dataset.x_train) + len(dataset.x_val)) * len(plan.seeds)
         return {

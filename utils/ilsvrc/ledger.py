@@ -4,6 +4,7 @@ One MAC is one multiplication and one addition. Only convolutions and dense laye
 the papers do; biases, activations, normalisation and pooling are not.
 """
 
+import contextlib
 import math
 from collections import Counter
 from typing import NamedTuple
@@ -124,6 +125,31 @@ class Call(NamedTuple):
     shape: tuple[int, ...]
     first: bool
     tensor: keras.KerasTensor
+
+
+@contextlib.contextmanager
+def shapes_only():
+    """Build networks in this block whose weights have shapes and no values: to count and to draw.
+
+    Drawing 60 million weights takes seconds and memory, and nothing here looks at them. Keras
+    counts the names that it gives by itself anew afterwards.
+    """
+    policy = keras.config.dtype_policy()
+    try:
+        with keras.StatelessScope(initialize_variables=False):
+            yield
+    finally:
+        keras.utils.clear_session(free_memory=False)  # or the next network makes them values
+        keras.config.set_dtype_policy(policy)
+
+
+def blueprint(build, *args, **options) -> keras.Model:
+    """Return the network that ``build(*args, **options)`` makes, to be counted and drawn, not run.
+
+    Its weights have shapes and no values, so that a large one takes no time.
+    """
+    with shapes_only():
+        return build(*args, **options)
 
 
 def calls(model) -> list[Call]:

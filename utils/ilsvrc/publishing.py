@@ -117,7 +117,7 @@ def _told(value):
 
 
 def _network(plan, dataset, model: keras.Model) -> dict:
-    ours, papers = ledger.totals(model), ledger.totals(plan.run.build())
+    ours, papers = ledger.totals(model), ledger.totals(ledger.blueprint(plan.run.build))
     return {
         "name": plan.network,
         "options": options(plan.build),
