@@ -260,7 +260,7 @@ def test_a_network_of_shapes_is_counted_as_one_of_values_is_and_leaves_no_trace(
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(policy)
     try:
-        with ledger.shapes_only():
+        with ledger.counting():
             sketch = build()
         assert keras.config.dtype_policy().name == policy
         counted = ledger.totals(sketch)

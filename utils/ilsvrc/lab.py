@@ -188,7 +188,7 @@ class Lab:
         """
         plan = self.plan(name)
         dataset = self.dataset(plan)
-        with ledger.shapes_only():
+        with ledger.counting():
             sums = ledger.totals(training.build(plan, len(dataset.class_names)))
         images = plan.epochs * (3 * len(dataset.x_train) + len(dataset.x_val)) * len(plan.seeds)
         return {

@@ -128,7 +128,7 @@ class Call(NamedTuple):
 
 
 @contextlib.contextmanager
-def shapes_only():
+def counting():
     """Build networks in this block whose weights have shapes and no values: to count and to draw.
 
     Drawing 60 million weights takes seconds and memory, and nothing here looks at them; who runs

@@ -117,7 +117,7 @@ def _told(value):
 
 
 def _network(plan, dataset, model: keras.Model) -> dict:
-    with ledger.shapes_only():
+    with ledger.counting():
         papers = ledger.totals(plan.run.build())
     ours = ledger.totals(model)
     return {
