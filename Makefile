@@ -9,8 +9,8 @@ EVERYTHING := --extra tensorflow --extra jax --extra book --extra test
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup book check-book test lint test-tensorflow test-notebooks test-jax test-chapter \
-  test-lowest format notebooks run lock clean
+.PHONY: help setup book pdf print check-book test lint test-tensorflow test-notebooks test-jax test-chapter \
+  test-lowest test-newest test-bound audit check-links format notebooks lab run chapters report lock clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 26
@@ -22,6 +22,20 @@ book: .venv/ready ## execute the chapters at the laptop profile and build the HT
 	$(BIN)/jupyter-book build -W --keep-going . || \
 	  { echo "The book was not built. If what is said above names no page of yours: make clean, then make book"; exit 1; }
 	@echo "The book: $(CURDIR)/_build/html/index.html"
+
+pdf: book print ## the whole book as one PDF with contents and numbered pages, by Chromium
+
+# SOURCE: the folder of a book whose pages are executed. Chromium takes minutes for all of ours.
+CHROMIUM ?= chromium
+SOURCE ?= .
+ONE := $(SOURCE)/_build/singlehtml
+print:
+	$(BIN)/jupyter-book build -W --keep-going --builder singlehtml $(SOURCE)
+	mv $(ONE)/book/welcome.html $(ONE)/course.html
+	$(CHROMIUM) --headless --no-sandbox --disable-gpu --disable-background-networking \
+	  --virtual-time-budget=120000 --generate-pdf-document-outline --no-pdf-header-footer \
+	  --print-to-pdf=$(abspath $(SOURCE)/_build/course.pdf) file://$(abspath $(ONE)/course.html)
+	@echo "The book on paper: $(abspath $(SOURCE)/_build/course.pdf)"
 
 check-book: ## every page of the book that `make book` has built, in a browser; executes nothing
 	@test -f _build/html/index.html || { echo "There is no book yet: make book"; exit 1; }
@@ -58,13 +72,28 @@ test-jax: .venv-jax/ready ## all that a backend can change, on JAX with no Tenso
 	JAX_COMPILATION_CACHE_DIR=$(CURDIR)/build/jax JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 \
 	KERAS_BACKEND=jax $(JAX)/python $(PYTEST) -m "not browser and not tools and not once and not real"
 
-LOWEST := .venv-lowest/bin/python
-test-lowest: .venv/ready ## the tests at the lowest versions that pyproject.toml allows, in .venv-lowest
-	$(PYTHON) -m venv --clear .venv-lowest
-	$(UV) pyproject.toml $(EVERYTHING) --resolution lowest-direct --output-file .venv-lowest/lowest.txt
-	$(LOWEST) -m pip install --quiet --no-deps --no-compile -r .venv-lowest/lowest.txt
-	$(LOWEST) -m pip install --quiet --no-deps --no-build-isolation --editable .
-	KERAS_BACKEND=tensorflow $(LOWEST) $(PYTEST) -m "not browser"
+test-lowest: RESOLUTION := lowest-direct
+test-newest: RESOLUTION := highest
+test-lowest: test-bound ## the tests at the lowest versions that pyproject.toml allows, in .venv-bound
+test-newest: test-bound ## the tests at the newest versions of everything, in .venv-bound
+
+BOUND := .venv-bound/bin/python
+test-bound: .venv/ready
+	$(PYTHON) -m venv --clear .venv-bound
+	$(UV) pyproject.toml $(EVERYTHING) --resolution $(RESOLUTION) --output-file .venv-bound/bound.txt
+	$(BOUND) -m pip install --quiet --no-deps --no-compile -r .venv-bound/bound.txt
+	$(BOUND) -m pip install --quiet --no-deps --no-build-isolation --editable .
+	KERAS_BACKEND=tensorflow $(BOUND) $(PYTEST) -m "not browser"
+
+audit: .venv/ready ## known vulnerabilities of what requirements.lock names (asks the internet)
+	$(PYTHON) -m venv --clear build/audit
+	build/audit/bin/python -m pip install --quiet pip-audit
+	build/audit/bin/pip-audit --no-deps --disable-pip --requirement requirements.lock
+
+check-links: .venv/ready ## the book's links to other sites (asks the internet; executes nothing)
+	sed 's/execute_notebooks: cache/execute_notebooks: "off"/' _config.yml > _links.yml
+	$(BIN)/jupyter-book build --builder linkcheck --keep-going --config _links.yml \
+	  --path-output build .; failed=$$?; rm _links.yml; exit $$failed
 
 # What a chapter's author needs; `make test CHAPTER=2015_resnet` calls it.
 test-chapter: .venv/ready .venv-jax/ready
@@ -88,13 +117,26 @@ format: .venv/ready ## ruff's format and mendable findings, code and chapters
 notebooks: .venv/ready ## write notebooks/ anew from chapters/
 	$(BIN)/python -m ilsvrc.notebooks
 
-run: .venv/ready ## execute every chapter into build/executed at PROFILE (laptop)
+ALL := $(sort $(basename $(notdir $(wildcard chapters/*.md))))
+lab: .venv/lab ## JupyterLab on the notebooks, in the browser
+	$(BIN)/jupyter lab notebooks
+
+run: .venv/ready ## execute every chapter, or CHAPTER alone, into build/executed at PROFILE (laptop)
 	@mkdir -p build/executed; failed=; \
-	for chapter in $(basename $(notdir $(wildcard chapters/*.md))); do \
+	for chapter in $(or $(CHAPTER),$(ALL)); do \
 	  $(BIN)/ilsvrc run $$chapter --profile $(PROFILE) -o build/executed/$$chapter.ipynb || \
 	    failed="$$failed $$chapter"; \
 	done; \
 	test -z "$$failed" || { echo "Failed:$$failed"; exit 1; }
+
+chapters: ## the chapters' names, as JSON (for the nightly workflow)
+	@$(PYTHON) -c 'import json, sys; print(json.dumps(sys.argv[1:]))' $(ALL)
+
+report: ## an issue of CHAPTER's failure, or a word on the open one (for the nightly workflow; needs gh)
+	@title="Nightly: $(CHAPTER) fails"; run="$$GITHUB_SERVER_URL/$$GITHUB_REPOSITORY/actions/runs/$$GITHUB_RUN_ID"; \
+	open=$$(gh issue list --search "in:title \"$$title\"" --json number --jq '.[0].number // empty'); \
+	if [ -n "$$open" ]; then gh issue comment "$$open" --body "Again, on $$KERAS_BACKEND: $$run"; \
+	else gh issue create --title "$$title" --body "On $$KERAS_BACKEND: $$run"; fi
 
 .venv/ready: requirements.lock pyproject.toml
 .venv-jax/ready: requirements-jax.lock pyproject.toml
@@ -110,8 +152,9 @@ run: .venv/ready ## execute every chapter into build/executed at PROFILE (laptop
 	$*/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-.venv/gpu: requirements-gpu.lock .venv/ready
-	@echo "Adding CUDA to .venv (some gigabytes)"
+# What is added to .venv on demand: CUDA (some gigabytes), JupyterLab.
+.venv/gpu .venv/lab: .venv/%: requirements-%.lock .venv/ready
+	@echo "Adding what requirements-$*.lock names to .venv"
 	$(BIN)/python -m pip install --quiet --no-deps --no-compile --require-hashes -r $<
 	@touch $@
 
@@ -124,6 +167,7 @@ lock: .venv/ready ## after a change of dependencies: the locks and environment.y
 	$(HASHED) $(EVERYTHING) -o requirements.lock
 	$(HASHED) --constraint requirements.lock --extra jax --extra test -o requirements-jax.lock
 	$(HASHED) --constraint requirements.lock --extra gpu -o requirements-gpu.lock
+	$(HASHED) --constraint requirements.lock --extra lab -o requirements-lab.lock
 	{ sed '/^  - pip:/q' environment.yml && \
 	  $(COMPILE) $(EVERYTHING) --constraint requirements.lock --no-deps --no-header --no-annotate | \
 	    sed 's/^/      - /' && echo "      - --editable ." ; } > environment.new

@@ -69,7 +69,7 @@ runs = [
 
 
 @contextlib.contextmanager
-def shapes_only():
+def counting():
     """Let networks be built to be counted, not to be run, EfficientNet-L2 among them.
 
     Keras walks through a network by recursion, a call a layer: L2's are close to Python's limit.

@@ -281,6 +281,21 @@ def test_the_sitemap_lists_pages_where_they_are(mini):
     assert f"<loc>https://{owner}.github.io/{name}/chapters/2012_alexnet.html</loc>" in sitemap
 
 
+@pytest.mark.browser
+@pytest.mark.slow
+def test_the_book_is_printed_whole_with_contents_and_numbered_pages(book, browser):
+    words = ["make", "print", f"SOURCE={book}", f"BIN={Path(sys.executable).parent}"]
+    chromium = [f"CHROMIUM={shutil.which('chromium')}"]
+    done = subprocess.run([*words, *chromium], cwd=paths.ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    file = (book / "_build" / "course.pdf").read_bytes()
+    assert file.startswith(b"%PDF") and b"/Outlines" in file
+    pages = len(re.findall(rb"/Type\s*/Page\b", file))
+    assert pages > (book / "_toc.yml").read_text().count("file: ")  # each begins a page
+    settings = (book / "book" / "_static" / "course.css").read_text()
+    assert "counter(page)" in settings
+
+
 def test_pages_name_no_script_style_or_font_of_another_host(mini):
     for file in (mini / "_build" / "html").rglob("*.html"):
         tags = bs4.BeautifulSoup(file.read_text(), "html.parser").select(

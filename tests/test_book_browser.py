@@ -241,6 +241,18 @@ def test_the_sheet_of_networks_sorts(browser, serve, html):
     assert values == sorted(values) and len(values) > 30 and first.text.startswith("Eff")
 
 
+def test_what_is_folded_stands_open_on_paper_alone(browser, serve, html):
+    browser.get(f"{serve(html)}/chapters/2013_zfnet.html")
+    folded = "document.querySelectorAll('article details:not([open])').length"
+    before = browser.execute_script(f"return {folded}")
+    browser.execute_script(
+        f"addEventListener('beforeprint', () => {{ window.onPaper = {folded}; }})"
+    )
+    browser.execute_cdp_cmd("Page.printToPDF", {})
+    assert before > 20 and browser.execute_script("return window.onPaper") == 0
+    assert browser.execute_script(f"return {folded}") == before
+
+
 def test_the_jupyterhub_button_asks_for_the_readers_hub(browser, serve, html):
     browser.get(f"{serve(html)}/chapters/2012_alexnet.html")
     browser.execute_script("window.open = (url) => { window.opened = url; };")

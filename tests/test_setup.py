@@ -16,6 +16,7 @@ LOCKS = {
     "requirements.lock": ["tensorflow", "jax", "book", "test"],
     "requirements-jax.lock": ["jax", "test"],
     "requirements-gpu.lock": ["gpu"],
+    "requirements-lab.lock": ["lab"],
 }
 
 
@@ -115,14 +116,18 @@ def test_the_citation_file_is_complete():
     assert citation["license"] == PROJECT["license"]
 
 
+def test_the_changelog_has_the_version_and_the_forms_can_be_read():
+    versions = re.findall(r"^## (.+)", (paths.ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert versions[0] == "Not yet released" and versions[1] == PROJECT["version"]
+    for file in (paths.ROOT / ".github").rglob("*.yml"):
+        assert yaml.safe_load(file.read_text(encoding="utf-8")), file
+    fault = (paths.ROOT / ".github" / "ISSUE_TEMPLATE" / "fault.yml").read_text(encoding="utf-8")
+    assert "ilsvrc doctor" in fault
+
+
 def test_the_readme_names_only_targets_that_exist():
     makefile = (paths.ROOT / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z-]+):", makefile, re.M))
     for page in ["README.md", "CONTRIBUTING.md", ".ci/run"]:
         named = re.findall(r"\bmake ([a-z-]+)", (paths.ROOT / page).read_text(encoding="utf-8"))
         assert set(named) <= targets, page
-    for workflow in (paths.ROOT / ".github" / "workflows").glob("*.yml"):
-        steps = yaml.safe_load(workflow.read_text(encoding="utf-8"))["jobs"].values()
-        text = str(list(steps))
-        assert set(re.findall(r"\bmake ([a-z-]+)", text)) <= targets, workflow.name
-        assert not re.search(r"\b(pip|uv|pytest|jupyter-book)\b", text), "workflows call make"

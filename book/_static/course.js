@@ -10,3 +10,17 @@ document.addEventListener("click", (event) => {
   localStorage.setItem("jupyterhub", hub);
   window.open(link.href.replace("https://hub.example.org", hub), "_blank", "noopener");
 });
+
+// On paper nothing can be clicked: what is folded stands open while a page is printed.
+addEventListener("beforeprint", () => {
+  for (const fold of document.querySelectorAll("article details:not([open])")) {
+    fold.open = true;
+    fold.dataset.printed = "";
+  }
+});
+addEventListener("afterprint", () => {
+  for (const fold of document.querySelectorAll("details[data-printed]")) {
+    fold.open = false;
+    delete fold.dataset.printed;
+  }
+});
