@@ -264,6 +264,7 @@ def test_a_network_of_shapes_is_counted_as_one_of_values_is_and_leaves_no_trace(
             sketch = build()
         assert keras.config.dtype_policy().name == policy
         counted = ledger.totals(sketch)
+        keras.Sequential([keras.Input((2,)), layers.Lambda(lambda x: x + 1)])  # draws what waits
         whole = build()
     finally:
         keras.config.set_dtype_policy(before)
