@@ -121,6 +121,16 @@ def train(chapter, runs, profile, epochs, size, seeds, publish):
 
 @cli.command()
 @click.argument("chapter")
+@click.argument("table")
+def measure(chapter, table):
+    """Measure a chapter's TABLE anew and write it to results/."""
+    from ilsvrc import tables
+
+    click.echo(tables.measure(chapter, table))
+
+
+@cli.command()
+@click.argument("chapter")
 def show(chapter):
     """Print a chapter's network and its training in one piece, in colour on a terminal.
 

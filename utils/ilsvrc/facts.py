@@ -108,6 +108,20 @@ def challenge() -> pd.DataFrame:
     return frame.sort_values(["year", "rank", "outside_data"])[columns].reset_index(drop=True)
 
 
+def applications() -> pd.DataFrame:
+    """Return what the documentation of `keras.applications` says of its networks.
+
+    Returns:
+        One row a network, index its name there: megabytes, top1 and top5 (accuracy on ILSVRC's
+        validation set, percent; missing where it gave none), depth_2020 and depth (layers, as it
+        counted them in 2020 and counts them today; missing where it gave none or it was not looked
+        up), source, certainty.
+    """
+    frame = pd.DataFrame(_table()["application"]).set_index("name")
+    columns = ["megabytes", "top1", "top5", "depth_2020", "depth", "source", "certainty"]
+    return frame[columns].astype({"depth_2020": "Int64", "depth": "Int64"})
+
+
 def networks() -> pd.DataFrame:
     """Return the networks of the course, with 1,000 classes, in order of year.
 

@@ -149,7 +149,7 @@ def find(name: str, path: str | os.PathLike | None = None) -> Path | None:
     ``ILSVRC_DATA`` names; the user's cache. Each may be the data set's own folder or hold it.
 
     Args:
-        name: a name in `CATALOGUE`, or "imagenette" for whichever variant is there.
+        name: a name in `CATALOGUE`, or "imagenette" or "flowers" for whichever variant is there.
         path: an explicit folder.
 
     Raises:

@@ -48,6 +48,9 @@ _IMAGENETTE = (
     "Imagenette (Jeremy Howard, fast.ai): ten classes of ImageNet (Deng et al. 2009); "
     "the photographs belong to their authors"
 )
+_FLOWERS = (
+    "The TensorFlow Team's tutorial set of flowers; the photographs belong to their authors (CC BY)"
+)
 _FASTAI = "https://s3.amazonaws.com/fast-ai-imageclas"
 
 _ENTRIES = [
@@ -95,6 +98,21 @@ _ENTRIES = [
         248_100_043,
         "md5:90528d7ca1a48142e341f4ef8d21d0de",
     ),
+    Entry(
+        "flower_photos",
+        "Five kinds of flowers, full size",
+        _FLOWERS,
+        3670,
+        "https://storage.googleapis.com/download.tensorflow.org/example_images/flower_photos.tgz",
+        228_813_984,
+        "sha256:4c54ace7911aaffe13a365c34f650e71dd5bf1be0a58b464e5a7183e3e595d9c",
+    ),
+    Entry(
+        "flowers-144",
+        "Five kinds of flowers, shorter side 144 pixels",
+        _FLOWERS,
+        3670,
+    ),
 ]
 
 CATALOGUE: dict[str, Entry] = {entry.name: entry for entry in _ENTRIES}
@@ -104,7 +122,8 @@ def variants(name: str, size: int | None = None) -> list[str]:
     """Return the catalogue names that `name` may stand for, the preferred one first.
 
     Args:
-        name: a catalogue name, or "imagenette" for whichever variant suits and is there.
+        name: a catalogue name, or "imagenette" or "flowers" for whichever variant suits and is
+            there.
         size: the image size wanted, in pixels; None counts as small.
 
     Raises:
@@ -116,13 +135,15 @@ def variants(name: str, size: int | None = None) -> list[str]:
         if size <= 320:
             return ["imagenette2-320", "imagenette2", "imagenette2-224", "imagenette2-160"]
         return ["imagenette2", "imagenette2-320", "imagenette2-224", "imagenette2-160"]
+    if name == "flowers":
+        return ["flower_photos", "flowers-144"]
     if isinstance(name, str) and name in CATALOGUE:
         return [name]
     if name in ("photographs", "folder"):
         raise ValueError(f"{name!r} is not in the catalogue: there is nothing to find or to fetch.")
     if name and isinstance(name, str | os.PathLike) and os.path.isdir(name):
         raise ValueError(f'{os.fspath(name)!r} is a folder: load("folder", path=...) loads it.')
-    known = ["photographs", "imagenette", *CATALOGUE, "folder"]
+    known = ["photographs", "imagenette", "flowers", *CATALOGUE, "folder"]
     raise ValueError(
         f"No data set is called {name!r}.{did_you_mean(name, known)} "
         f"Known names: {', '.join(known)}."
