@@ -37,9 +37,9 @@ def own_cache(tmp_path_factory, monkeypatch):
 @pytest.fixture
 def counted():
     """Give the weights that a test builds shapes and no values: it counts and runs no network."""
-    from networks import shapes_only
+    from networks import counting
 
-    with shapes_only():
+    with counting():
         yield
 
 

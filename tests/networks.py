@@ -69,7 +69,7 @@ runs = [
 
 
 @contextlib.contextmanager
-def shapes_only():
+def counting():
     """Let networks be built to be counted, not to be run, EfficientNet-L2 among them.
 
     Keras walks through a network by recursion, a call a layer: L2's are close to Python's limit.
@@ -77,7 +77,7 @@ def shapes_only():
     limit = sys.getrecursionlimit()
     sys.setrecursionlimit(3 * limit)
     try:
-        with ledger.shapes_only():
+        with ledger.counting():
             yield
     finally:
         sys.setrecursionlimit(limit)

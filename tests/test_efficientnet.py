@@ -35,7 +35,7 @@ def kinds(model, kind):
 def network(module, size, *arguments, **options):
     """Return a network to be counted."""
     build = module.nasnet if size in module.NASNETS else module.efficientnet
-    with networks.shapes_only():
+    with networks.counting():
         return build(size, *arguments, **options)
 
 

@@ -50,6 +50,8 @@ def test_the_box_says_what_will_happen(lab, displayed):
     (box,) = displayed
     for said in ("smoke", "slim_alexnet", "67 x 67", "320 training images", "1 epoch", "GiB"):
         assert said in box
+    slim = ilsvrc.chapter(CHAPTER).slim_alexnet(logits=True)
+    assert lab.expectation("alexnet")["parameters"] == slim.count_params()  # it has no statistics
 
 
 def check_looks(record, trained):

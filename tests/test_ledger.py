@@ -242,3 +242,32 @@ def test_a_notebook_shows_a_readable_table(trunk):
     assert isinstance(table.head(2), pd.DataFrame) and "total" in table.head(2)._repr_html_()
     assert ">11<" in table[["receptive_field"]]._repr_html_()
     assert "nan" not in page.lower() and "None" not in page
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+def test_a_network_of_shapes_is_counted_as_one_of_values_is_and_leaves_no_trace(policy):
+    drawn = []
+
+    def draw(shape, dtype=None):
+        drawn.append(shape)
+        return keras.ops.ones(shape, dtype)
+
+    def build():
+        image = keras.Input((16, 16, 3))
+        x = layers.BatchNormalization()(layers.Conv2D(4, 3, kernel_initializer=draw)(image))
+        return keras.Model(image, layers.Dense(10)(layers.Flatten()(x)))
+
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        with ledger.counting():
+            sketch = build()
+        assert keras.config.dtype_policy().name == policy
+        counted = ledger.totals(sketch)
+        keras.Sequential([keras.Input((2,)), layers.Lambda(lambda x: x + 1)])  # draws what waits
+        whole = build()
+    finally:
+        keras.config.set_dtype_policy(before)
+    assert counted == ledger.totals(whole) and drawn == [(3, 3, 3, 4)]  # of the whole alone
+    images = np.zeros((2, 16, 16, 3), "float32")
+    assert whole.predict(images, verbose=0).shape == (2, 10)

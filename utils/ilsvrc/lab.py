@@ -188,8 +188,8 @@ class Lab:
         """
         plan = self.plan(name)
         dataset = self.dataset(plan)
-        model = ledger.blueprint(training.build, plan, len(dataset.class_names))
-        sums = ledger.totals(model)
+        with ledger.counting():
+            sums = ledger.totals(training.build(plan, len(dataset.class_names)))
         images = plan.epochs * (3 * len(dataset.x_train) + len(dataset.x_val)) * len(plan.seeds)
         return {
             "parameters": sums["parameters"],

@@ -128,11 +128,12 @@ class Call(NamedTuple):
 
 
 @contextlib.contextmanager
-def shapes_only():
+def counting():
     """Build networks in this block whose weights have shapes and no values: to count and to draw.
 
-    Drawing 60 million weights takes seconds and memory, and nothing here looks at them. Keras
-    counts the names that it gives by itself anew afterwards.
+    Drawing 60 million weights takes seconds and memory, and nothing here looks at them; who runs
+    such a network has them drawn each time. Afterwards Keras numbers the layers that it names
+    itself from the start.
     """
     policy = keras.config.dtype_policy()
     try:
@@ -141,15 +142,6 @@ def shapes_only():
     finally:
         keras.utils.clear_session(free_memory=False)  # or the next network makes them values
         keras.config.set_dtype_policy(policy)
-
-
-def blueprint(build, *args, **options) -> keras.Model:
-    """Return the network that ``build(*args, **options)`` makes, to be counted and drawn, not run.
-
-    Its weights have shapes and no values, so that a large one takes no time.
-    """
-    with shapes_only():
-        return build(*args, **options)
 
 
 def calls(model) -> list[Call]:

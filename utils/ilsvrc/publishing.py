@@ -117,7 +117,9 @@ def _told(value):
 
 
 def _network(plan, dataset, model: keras.Model) -> dict:
-    ours, papers = ledger.totals(model), ledger.totals(ledger.blueprint(plan.run.build))
+    with ledger.counting():
+        papers = ledger.totals(plan.run.build())
+    ours = ledger.totals(model)
     return {
         "name": plan.network,
         "options": options(plan.build),
