@@ -117,10 +117,10 @@ format: .venv/ready ## ruff's format and mendable findings, code and chapters
 notebooks: .venv/ready ## write notebooks/ anew from chapters/
 	$(BIN)/python -m ilsvrc.notebooks
 
-ALL := $(sort $(basename $(notdir $(wildcard chapters/*.md))))
 lab: .venv/lab ## JupyterLab on the notebooks, in the browser
 	$(BIN)/jupyter lab notebooks
 
+ALL := $(sort $(basename $(notdir $(wildcard chapters/*.md))))
 run: .venv/ready ## execute every chapter, or CHAPTER alone, into build/executed at PROFILE (laptop)
 	@mkdir -p build/executed; failed=; \
 	for chapter in $(or $(CHAPTER),$(ALL)); do \
