@@ -9,7 +9,7 @@ EVERYTHING := --extra tensorflow --extra jax --extra book --extra test
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup book pdf print check-book test lint test-tensorflow test-notebooks test-jax test-chapter \
+.PHONY: help setup book pdf slides print check-book test lint test-tensorflow test-notebooks test-jax test-chapter \
   test-lowest test-newest test-bound audit check-links format notebooks lab run chapters report lock clean
 
 help: ## list these commands
@@ -24,6 +24,10 @@ book: .venv/ready ## execute the chapters at the laptop profile and build the HT
 	@echo "The book: $(CURDIR)/_build/html/index.html"
 
 pdf: book print ## the whole book as one PDF with contents and numbered pages, by Chromium
+
+slides: ## slides of each session, from the book that `make book` has built
+	@test -f _build/html/index.html || { echo "There is no book yet: make book"; exit 1; }
+	@$(BIN)/python book/_ext/slides.py _build/html
 
 # SOURCE: the folder of a book whose pages are executed. Chromium takes minutes for all of ours.
 CHROMIUM ?= chromium
