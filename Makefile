@@ -4,13 +4,13 @@ PYTHON ?= python3
 PROFILE ?= laptop
 BIN := .venv/bin
 JAX := .venv-jax/bin
-UV := $(BIN)/uv pip compile --quiet --python-version 3.11
+UV := $(BIN)/uv pip compile --quiet
 EVERYTHING := --extra tensorflow --extra jax --extra book --extra test
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup book pdf print check-book test lint test-tensorflow test-notebooks test-jax test-chapter \
-  test-lowest test-newest test-bound audit check-links format notebooks lab run chapters report lock clean
+.PHONY: help setup book pdf slides print check-book test lint test-tensorflow test-notebooks test-jax test-chapter \
+  test-lowest test-newest test-colab test-bound audit check-links format notebooks lab run chapters report lock clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 26
@@ -24,6 +24,10 @@ book: .venv/ready ## execute the chapters at the laptop profile and build the HT
 	@echo "The book: $(CURDIR)/_build/html/index.html"
 
 pdf: book print ## the whole book as one PDF with contents and numbered pages, by Chromium
+
+slides: ## slides of each session, from the book that `make book` has built
+	@test -f _build/html/index.html || { echo "There is no book yet: make book"; exit 1; }
+	@$(BIN)/python book/_ext/slides.py _build/html
 
 # SOURCE: the folder of a book whose pages are executed. Chromium takes minutes for all of ours.
 CHROMIUM ?= chromium
@@ -73,14 +77,22 @@ test-jax: .venv-jax/ready ## all that a backend can change, on JAX with no Tenso
 	KERAS_BACKEND=jax $(JAX)/python $(PYTEST) -m "not browser and not tools and not once and not real"
 
 test-lowest: RESOLUTION := lowest-direct
-test-newest: RESOLUTION := highest
+test-newest test-colab: RESOLUTION := highest
+test-colab: PINS = $(COLAB_$(COLAB))
 test-lowest: test-bound ## the tests at the lowest versions that pyproject.toml allows, in .venv-bound
 test-newest: test-bound ## the tests at the newest versions of everything, in .venv-bound
+test-colab: test-bound ## the tests at Colab's versions of COLAB=2025 (its Python is 3.11) or 2026 (3.13)
+
+COLAB ?= 2026
+COLAB_2025 := tensorflow==2.19.* keras==3.10.* numpy==2.0.*
+COLAB_2026 := tensorflow==2.20.* keras==3.13.* numpy==2.1.*
 
 BOUND := .venv-bound/bin/python
 test-bound: .venv/ready
 	$(PYTHON) -m venv --clear .venv-bound
-	$(UV) pyproject.toml $(EVERYTHING) --resolution $(RESOLUTION) --output-file .venv-bound/bound.txt
+	printf '%s\n' $(PINS) > .venv-bound/pins.txt
+	$(UV) --python $(BOUND) pyproject.toml $(EVERYTHING) --constraint .venv-bound/pins.txt \
+	  --resolution $(RESOLUTION) --output-file .venv-bound/bound.txt
 	$(BOUND) -m pip install --quiet --no-deps --no-compile -r .venv-bound/bound.txt
 	$(BOUND) -m pip install --quiet --no-deps --no-build-isolation --editable .
 	KERAS_BACKEND=tensorflow $(BOUND) $(PYTEST) -m "not browser"
@@ -117,10 +129,10 @@ format: .venv/ready ## ruff's format and mendable findings, code and chapters
 notebooks: .venv/ready ## write notebooks/ anew from chapters/
 	$(BIN)/python -m ilsvrc.notebooks
 
-ALL := $(sort $(basename $(notdir $(wildcard chapters/*.md))))
 lab: .venv/lab ## JupyterLab on the notebooks, in the browser
 	$(BIN)/jupyter lab notebooks
 
+ALL := $(sort $(basename $(notdir $(wildcard chapters/*.md))))
 run: .venv/ready ## execute every chapter, or CHAPTER alone, into build/executed at PROFILE (laptop)
 	@mkdir -p build/executed; failed=; \
 	for chapter in $(or $(CHAPTER),$(ALL)); do \
@@ -159,7 +171,7 @@ report: ## an issue of CHAPTER's failure, or a word on the open one (for the nig
 	@touch $@
 
 # What is locked stays as it is, unless pyproject.toml asks for more.
-COMPILE := $(UV) pyproject.toml --no-emit-index-url --no-emit-find-links \
+COMPILE := $(UV) --python-version 3.11 pyproject.toml --no-emit-index-url --no-emit-find-links \
   --custom-compile-command "make lock"
 HASHED := $(COMPILE) --universal --generate-hashes
 

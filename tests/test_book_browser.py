@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import yaml
+from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.expected_conditions import alert_is_present
 from selenium.webdriver.support.wait import WebDriverWait
 
@@ -137,7 +138,7 @@ def channels(colour):
 def pages(html):
     """Return the addresses of a book's pages, relative to its folder."""
     found = (path.relative_to(html).as_posix() for path in html.rglob("*.html"))
-    return sorted(p for p in found if not p.startswith("_") and p != "index.html")
+    return sorted(p for p in found if not p.startswith(("_", "slides/")) and p != "index.html")
 
 
 PAGE = """<!doctype html><html data-theme="light"><head><link rel="icon" href="data:,">
@@ -251,6 +252,39 @@ def test_what_is_folded_stands_open_on_paper_alone(browser, serve, html):
     browser.execute_cdp_cmd("Page.printToPDF", {})
     assert before > 20 and browser.execute_script("return window.onPaper") == 0
     assert browser.execute_script(f"return {folded}") == before
+
+
+def test_slides_show_what_the_core_shows_each_on_one_screen(browser, serve, html, monkeypatch):
+    monkeypatch.syspath_prepend(str(paths.ROOT / "book" / "_ext"))
+    import slides
+
+    slides.main(html)
+    screen = {"width": 1280, "height": 720, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+    browser.get_log("performance")
+    browser.get(f"{serve(html)}/slides/2013_zfnet.html")
+    browser.execute_async_script(SETTLED)
+    assert list(requests_gone_wrong(browser.get_log("performance"))) == []
+    shown = browser.execute_script("""
+        const box = (part) => part.getBoundingClientRect();
+        return [...document.querySelectorAll(".slides > section")].map((slide) => {
+          const parts = [...slide.querySelectorAll("h2, pre, img, svg, figcaption, li")].map(box);
+          return { heading: slide.querySelector("h2").textContent, height: box(slide).height,
+            figures: slide.querySelectorAll("figure").length,
+            inside: parts.every((one) => one.top >= box(slide).top && one.right <= innerWidth &&
+              one.bottom <= box(slide).bottom),
+            apart: parts.every((one, i) => i < 1 || one.top >= parts[0].bottom - 1) };
+        });""")
+    assert all(one["inside"] and one["apart"] and one["height"] == 720 for one in shown), shown
+    headings = [one["heading"] for one in shown]
+    assert headings[0].startswith("ZFNet") and headings[1] == "Before we begin"
+    assert headings[-1] == "Three sentences to remember"
+    core = bs4.BeautifulSoup((html / "chapters" / "2013_zfnet.html").read_text(), "html.parser")
+    core.select_one("#going-further").decompose()
+    figures = core.select("article section figure")
+    assert sum(one["figures"] for one in shown) == len(figures) > 5
+    browser.find_element("css selector", "body").send_keys(Keys.ARROW_RIGHT)
+    WebDriverWait(browser, 20).until(lambda b: b.execute_script("return scrollY === innerHeight"))
 
 
 def test_the_jupyterhub_button_asks_for_the_readers_hub(browser, serve, html):

@@ -119,6 +119,8 @@ def test_a_page_and_a_training_run_where_the_framework_is_all_there_is(colab, re
     repository.rename(tmp_path / "gone")
     done = colab(notebooks.FIRST_CELL)
     assert done.returncode == 0 and "could not be brought up to date" in done.stdout
+    done = colab(f"import os\nos.environ['PATH'] = '/nowhere'\n{notebooks.FIRST_CELL}")
+    assert done.returncode == 0 and "there is no git here" in done.stdout, done.stderr[-2500:]
     assert colab("import papermill").returncode == 0  # a light dependency that was missing
 
 

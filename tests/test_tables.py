@@ -21,7 +21,10 @@ def squares():
 def broken():
     raise RuntimeError("half-way")
 
-measured = {"squares": squares, "broken": broken}
+def nothing():
+    return []
+
+measured = {"squares": squares, "broken": broken, "nothing": nothing}
 ```
 """
 
@@ -62,6 +65,8 @@ def test_what_is_not_measured_is_answered_and_a_failure_leaves_the_old_table(cou
     before = (course / "page" / "broken.csv").read_bytes()
     with pytest.raises(RuntimeError, match="half-way"):
         tables.measure("page", "broken")
+    with pytest.raises(ValueError, match="no row of 'nothing'"):
+        tables.measure("page", "nothing")
     assert (course / "page" / "broken.csv").read_bytes() == before
     assert [file.name for file in (course / "page").iterdir()] == ["broken.csv"]
 

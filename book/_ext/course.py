@@ -187,9 +187,7 @@ def silent_pictures(page: Path) -> list[str]:
 
 def check_pictures(app, exception) -> None:
     """Fail the build where a picture has no alternative text, naming page and cell."""
-    if (
-        exception or app.builder.name != "html"
-    ):  # the same pages as one, for paper, were built before
+    if exception or app.builder.name != "html":  # on paper stand the same pages, built before
         return
     found = []
     for page in sorted(app.env.found_docs):

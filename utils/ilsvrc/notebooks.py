@@ -45,8 +45,9 @@ if runs.startswith("/content/drive/") and "google.colab" in sys.modules:
 script, course = "utils/ilsvrc/install.py", "imagenet-winners"
 missing = importlib.util.find_spec("ilsvrc") is None
 if os.path.isdir(f"{{course}}/.git"):  # fetched here another day
-    if subprocess.run(["git", "-C", course, "pull", "--quiet", "--ff-only"]).returncode:
-        print("The course could not be brought up to date: see above why. It is used as it is.")
+    pull = ["git", "-C", course, "pull", "--quiet", "--ff-only"]
+    if not shutil.which("git") or subprocess.run(pull).returncode:
+        print("The course could not be brought up to date: see above why, or there is no git here.")
 elif missing:
     around = [place for place in ("..", ".") if os.path.isfile(f"{{place}}/{{script}}")]
     course = around[0] if around else course

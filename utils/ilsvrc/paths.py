@@ -25,15 +25,12 @@ def cache() -> Path:
     Raises:
         FileNotFoundError: ``XDG_CACHE_HOME`` is no absolute path, or this account has no home.
     """
-    named = os.environ.get("XDG_CACHE_HOME", "").strip()
-    if named:
-        found = expanded(named, "XDG_CACHE_HOME") / "ilsvrc"
-    else:
-        found = platformdirs.user_cache_path("ilsvrc")
+    named = _named("XDG_CACHE_HOME", "/data/cache")
+    found = named / "ilsvrc" if named else platformdirs.user_cache_path("ilsvrc")
     if not found.is_absolute():  # it would be another folder wherever a notebook lies
-        what = f"XDG_CACHE_HOME is {named!r}" if named else f"The cache would be {str(found)!r}"
         raise FileNotFoundError(
-            f"{what}, no path from the root: set XDG_CACHE_HOME to a whole one, such as /data/cache"
+            f"The cache would be {str(found)!r}, no path from the root: set XDG_CACHE_HOME to a "
+            "whole one, such as /data/cache"
         )
     return found
 
@@ -44,14 +41,19 @@ def runs() -> Path:
     Raises:
         FileNotFoundError: ``ILSVRC_RUNS`` is no absolute path, or there is no such home.
     """
-    named = os.environ.get("ILSVRC_RUNS", "").strip()
+    return _named("ILSVRC_RUNS", "/content/drive/MyDrive/ilsvrc") or cache() / "runs"
+
+
+def _named(variable: str, such_as: str) -> Path | None:
+    """Return the folder that an environment variable names, or None where it is empty."""
+    named = os.environ.get(variable, "").strip()
     if not named:
-        return cache() / "runs"
-    found = expanded(named, "ILSVRC_RUNS")
+        return None
+    found = expanded(named, variable)
     if not found.is_absolute():
         raise FileNotFoundError(
-            f"ILSVRC_RUNS is {named!r}, no path from the root: set it to a whole one, such as "
-            "/content/drive/MyDrive/ilsvrc"
+            f"{variable} is {named!r}, no path from the root: set it to a whole one, such as "
+            f"{such_as}"
         )
     return found
 

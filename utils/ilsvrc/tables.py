@@ -1,6 +1,5 @@
 """Tables of what a chapter measures without a training of its own, kept beside the records."""
 
-import csv
 import datetime
 import io
 import json
@@ -28,8 +27,10 @@ def measure(chapter: str, name: str) -> Path:
         The file, `results/<chapter>/<name>.csv`; it is written whole or not at all.
 
     Raises:
-        ValueError: The chapter has no such table.
+        ValueError: The chapter has no such table, or it came out empty.
     """
+    import pandas as pd
+
     from ilsvrc import backend, chapters, records, training
 
     known = getattr(chapters.chapter(chapter), "measured", {})
@@ -40,6 +41,8 @@ def measure(chapter: str, name: str) -> Path:
         )
     commit, began = training.commit(), time.perf_counter()  # before anybody changes a file
     rows = known[name]()
+    if not rows:
+        raise ValueError(f"{chapter} measured no row of {name!r}; nothing is written.")
     how = {
         "commit": commit,
         "date": datetime.date.today().isoformat(),
@@ -48,19 +51,15 @@ def measure(chapter: str, name: str) -> Path:
         "device": backend.device(),
         "seconds": round(time.perf_counter() - began),
     }
-    text = io.StringIO()
-    text.write(f"# {json.dumps(how)}\n")
-    out = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    out.writeheader()
-    out.writerows(rows)
-    records.write_whole(place(chapter, name), lambda file: file.write(text.getvalue().encode()))
+    text = f"# {json.dumps(how)}\n" + pd.DataFrame(rows).to_csv(index=False, lineterminator="\n")
+    records.write_whole(place(chapter, name), lambda file: file.write(text.encode()))
     return place(chapter, name)
 
 
 def read(chapter: str, name: str):
     """Return a published table as a `pandas.DataFrame`, or None.
 
-    How it came about (commit, date, backend, versions, device) stands in its `attrs`.
+    How it came about (commit, date, backend, versions, device, seconds) stands in its `attrs`.
 
     Raises:
         ValueError: The file is damaged; the message says which command makes it anew.
