@@ -186,6 +186,8 @@ globalThis.ilsvrcNetwork = (() => {
     return bits >> 15 ? -size : size;
   }
 
+  const ONE = 2 ** 22; // Pillow resizes in whole numbers, of which these are one
+
   // The middle square of an ImageData at `side` px, as Pillow's `ImageOps.fit` with its bilinear
   // filter makes it: a triangle over the pixels that one new pixel stands for, rounded after each way.
   function square({ data, width, height }, side) {
@@ -196,18 +198,18 @@ globalThis.ilsvrcNetwork = (() => {
     for (let y = 0; y < height; y++)
       across.forEach(({ first, shares }, x) => {
         for (let colour = 0; colour < 3; colour++) {
-          let sum = 0.5;
+          let sum = ONE / 2;
           for (let i = 0; i < shares.length; i++)
             sum += shares[i] * data[(y * width + first + i) * 4 + colour];
-          rows[(y * side + x) * 3 + colour] = Math.floor(sum);
+          rows[(y * side + x) * 3 + colour] = Math.floor(sum / ONE);
         }
       });
     const pixels = new Uint8ClampedArray(side * side * 3);
     down.forEach(({ first, shares }, y) => {
       for (let x = 0; x < side * 3; x++) {
-        let sum = 0.5;
+        let sum = ONE / 2;
         for (let i = 0; i < shares.length; i++) sum += shares[i] * rows[(first + i) * side * 3 + x];
-        pixels[y * side * 3 + x] = Math.floor(sum);
+        pixels[y * side * 3 + x] = Math.floor(sum / ONE);
       }
     });
     return pixels;
@@ -223,7 +225,7 @@ globalThis.ilsvrcNetwork = (() => {
       const shares = Array.from({ length: last - first }, (_, x) =>
         Math.max(0, 1 - Math.abs(first + x + 0.5 - centre) / reach));
       const sum = shares.reduce((a, b) => a + b);
-      return { first, shares: shares.map((share) => share / sum) };
+      return { first, shares: shares.map((share) => Math.round((ONE * share) / sum)) };
     });
   }
 
