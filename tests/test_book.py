@@ -1,6 +1,7 @@
 """The book's machinery, tried on a mini book: what runs again, where links lead, what fails."""
 
 import base64
+import json
 import os
 import re
 import shutil
@@ -31,6 +32,14 @@ PIXEL = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 )
 FORK = "a-school/its-course"  # whose one line in _config.yml everything follows
+NIGHT = json.dumps([
+    {
+        **{"chapter": name, "backend": "jax", "profile": "laptop", "date": "2026-01-02"},
+        **{"minutes": 3.0, "versions": "jax 1, Keras 3", "device": "a CPU", "green": green},
+        "last_green": "2026-01-02" if green else None,
+    }
+    for name, green in {"2012_alexnet": False, "ilsvrc": True}.items()
+])  # fmt: skip
 SHOW = f"from IPython.display import Image\n\nImage({PIXEL!r})"
 CHAPTERS = ["chapters/2012_alexnet", "chapters/ilsvrc", "chapters/scoreboard"]
 
@@ -81,6 +90,7 @@ def mini(tmp_path_factory):
     for name in CHAPTERS:
         (folder / f"{name}.md").write_text(page(name, (options, SHOW)))
     (folder / "book" / "figures.md").write_text("# Index\n\n```{figures}\n```\n")
+    (folder / "book" / "report.md").write_text("# Every night\n\n```{nightly}\n```\n")
     for name in ["2012_alexnet", "ilsvrc"]:
         (folder / "notebooks" / f"{name}.ipynb").write_text('{"cells": []}')
     cite = "# B\n\n{cite}`someone`\n\n```{bibliography}\n```\n"
@@ -129,7 +139,12 @@ def test_builds_execute_what_changed_and_nothing_else(book):
     assert executed(build(book)) == []
     assert "More prose." in (book / "_build/html/chapters/ilsvrc.html").read_text()
     append(book / "results" / "2012_alexnet" / "alexnet.json", "\n")
+    append(book / "build" / "nightly.json", NIGHT)
     assert executed(build(book)) == ["chapters/2012_alexnet", "chapters/scoreboard"]
+    report = bs4.BeautifulSoup((book / "_build/html/book/report.html").read_text(), "html.parser")
+    [red] = report.select("article td.red")
+    assert red.get_text().startswith("failed on 2026-01-02; last green: never yet")
+    assert "2026-01-02, 3 min" in report.article.get_text()
 
 
 @pytest.mark.parametrize(
@@ -257,6 +272,12 @@ def test_the_index_lists_every_figure_and_leads_to_it(mini):
         file, _, place = link.removeprefix("../").partition("#")
         page = bs4.BeautifulSoup((html / file).read_text(), "html.parser")
         assert page.find(id=place).find_next("figure").find("img"), link
+
+
+def test_without_a_night_the_report_says_so(mini):
+    page = bs4.BeautifulSoup((mini / "_build/html/book/report.html").read_text(), "html.parser")
+    assert "No nightly run has left a report" in page.article.get_text()
+    assert not page.select("article table")
 
 
 def test_pictures_load_late_and_keep_their_place(mini):

@@ -12,6 +12,7 @@ import shutil
 from importlib import metadata
 from pathlib import Path
 
+import nightly
 import yaml
 from bs4 import BeautifulSoup
 from docutils import nodes
@@ -207,6 +208,23 @@ def list_figures(app, doctree, page) -> None:
         place.replace_self(found)
 
 
+# What the last nights found
+
+
+class Nightly(SphinxDirective):
+    """The directive `nightly`: a table of the nightly runs, from `build/nightly.json`."""
+
+    def run(self) -> list:
+        """Return the table, or a sentence where no night has left anything."""
+        file = Path(self.env.srcdir, "build", "nightly.json")
+        self.env.note_dependency(str(file))
+        state = nightly.read(file)
+        if not state:
+            said = "No nightly run has left a report where this book was built."
+            return [nodes.paragraph("", said)]
+        return [nodes.raw("", nightly.table(state), format="html")]
+
+
 # What a page loads, and how its tables are read out
 
 
@@ -283,6 +301,7 @@ def setup(app) -> dict:
     os.environ.pop("MPLBACKEND", None)  # the kernels draw into the page
     app.connect("config-inited", settle_address)
     app.add_directive("figures", Figures)
+    app.add_directive("nightly", Nightly)
     app.add_node(ListOfFigures)
     app.connect("doctree-read", name_figures)
     app.connect("doctree-resolved", list_figures)
