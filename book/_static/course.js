@@ -30,7 +30,8 @@ function enlarge(picture) {
   const large = document.createElement("dialog");
   const close = document.createElement("button");
   const copy = document.createElement("img");
-  Object.assign(copy, { src: picture.src, alt: picture.alt, className: "dark-light" }); // not dimmed
+  Object.assign(copy, { src: picture.src, alt: picture.alt });
+  copy.className = "dark-light"; // the theme dims it no further
   large.className = "ilsvrc-large";
   large.setAttribute("aria-label", "The picture, enlarged");
   large.tabIndex = -1; // it scrolls by keyboard
