@@ -329,8 +329,9 @@ def test_the_box_loss_is_one_less_generalised_iou(module):
     some, others = (whole_boxes(np.random.default_rng(seed), 60) for seed in (0, 1))
     some[:20] = others[:20] + 1  # these touch, most others do not
     low, high = np.minimum(some, others)[:, :2], np.maximum(some, others)[:, 2:]
-    hull, (area, other) = np.prod(high - low, 1), (
-        np.prod(b[:, 2:] - b[:, :2], 1) for b in (some, others)
+    hull, (area, other) = (
+        np.prod(high - low, 1),
+        (np.prod(b[:, 2:] - b[:, :2], 1) for b in (some, others)),
     )
     fit = module.iou(some, others)
     union = (area + other) / (1 + fit)
@@ -353,3 +354,17 @@ def test_mirrored_boxes_hold_the_mirrored_thing(module):
 def test_the_fixed_box_is_the_one_that_fits_most(module):
     boxes = np.array([[0.25, 0.25, 0.75, 0.75]] * 6 + [[0, 0, 0.1, 0.1]] * 5)
     np.testing.assert_array_equal(module.fixed_box(boxes), [0.25, 0.25, 0.75, 0.75])
+
+
+@pytest.mark.once
+def test_a_weight_too_large_for_half_precision_is_kept_whole():
+    from ilsvrc import weights
+
+    image = keras.Input((2,))
+    model = keras.Model(image, keras.layers.BatchNormalization(name="norm")(image))
+    model.get_layer("norm").moving_variance.assign([2.4e6, 1])
+    kept = weights.kept(model, "")
+    assert {str(v.dtype) for v in kept.values()} == {"float16", "float32"}
+    model.get_layer("norm").moving_variance.assign([0, 0])
+    weights.restore(model, kept)
+    assert np.asarray(model.get_layer("norm").moving_variance).tolist() == [2.4e6, 1]
