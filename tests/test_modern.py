@@ -288,7 +288,9 @@ def test_the_changes_are_where_they_belong(module):
     for name in names:
         if name.endswith("_add"):  # gates and dropping stand on F, before the addition
             _, f = whole.get_layer(name).input
-            assert f._keras_history.operation.name == name.replace("_add", "_drop")
+            drop = whole.get_layer(name.replace("_add", "_drop"))
+            assert f is drop.output
+            assert drop.input is whole.get_layer(name.replace("_add", "_se_scale")).output
 
 
 def test_stochastic_depth_keeps_the_expectation_and_drops_whole_images(module):
