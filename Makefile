@@ -4,13 +4,13 @@ PYTHON ?= python3
 PROFILE ?= laptop
 BIN := .venv/bin
 JAX := .venv-jax/bin
-UV := $(BIN)/uv pip compile --quiet --python-version 3.11
+UV := $(BIN)/uv pip compile --quiet
 EVERYTHING := --extra tensorflow --extra jax --extra book --extra test
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup book pdf slides print check-book test lint test-tensorflow test-notebooks test-jax test-chapter \
-  test-lowest test-newest test-bound audit check-links format notebooks lab run chapters report lock clean
+  test-lowest test-newest test-colab test-bound audit check-links format notebooks lab run nightly chapters report lock clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 26
@@ -77,14 +77,22 @@ test-jax: .venv-jax/ready ## all that a backend can change, on JAX with no Tenso
 	KERAS_BACKEND=jax $(JAX)/python $(PYTEST) -m "not browser and not tools and not once and not real"
 
 test-lowest: RESOLUTION := lowest-direct
-test-newest: RESOLUTION := highest
+test-newest test-colab: RESOLUTION := highest
+test-colab: PINS = $(COLAB_$(COLAB))
 test-lowest: test-bound ## the tests at the lowest versions that pyproject.toml allows, in .venv-bound
 test-newest: test-bound ## the tests at the newest versions of everything, in .venv-bound
+test-colab: test-bound ## the tests at Colab's versions of COLAB=2025 (its Python is 3.11) or 2026 (3.13)
+
+COLAB ?= 2026
+COLAB_2025 := tensorflow==2.19.* keras==3.10.* numpy==2.0.*
+COLAB_2026 := tensorflow==2.20.* keras==3.13.* numpy==2.1.*
 
 BOUND := .venv-bound/bin/python
 test-bound: .venv/ready
 	$(PYTHON) -m venv --clear .venv-bound
-	$(UV) pyproject.toml $(EVERYTHING) --resolution $(RESOLUTION) --output-file .venv-bound/bound.txt
+	printf '%s\n' $(PINS) > .venv-bound/pins.txt
+	$(UV) --python $(BOUND) pyproject.toml $(EVERYTHING) --constraint .venv-bound/pins.txt \
+	  --resolution $(RESOLUTION) --output-file .venv-bound/bound.txt
 	$(BOUND) -m pip install --quiet --no-deps --no-compile -r .venv-bound/bound.txt
 	$(BOUND) -m pip install --quiet --no-deps --no-build-isolation --editable .
 	KERAS_BACKEND=tensorflow $(BOUND) $(PYTEST) -m "not browser"
@@ -131,7 +139,12 @@ run: .venv/ready ## execute every chapter, or CHAPTER alone, into build/executed
 	  $(BIN)/ilsvrc run $$chapter --profile $(PROFILE) -o build/executed/$$chapter.ipynb || \
 	    failed="$$failed $$chapter"; \
 	done; \
+	$(BIN)/python book/_ext/nightly.py note build/executed && \
 	test -z "$$failed" || { echo "Failed:$$failed"; exit 1; }
+
+# The workflow unpacks what the night's jobs left into build/nights.
+nightly: ## the night's notes into build/nightly.json, which the book shows (for the nightly workflow)
+	@$(PYTHON) book/_ext/nightly.py merge build/nights build/nightly.json
 
 chapters: ## the chapters' names, as JSON (for the nightly workflow)
 	@$(PYTHON) -c 'import json, sys; print(json.dumps(sys.argv[1:]))' $(ALL)
@@ -163,7 +176,7 @@ report: ## an issue of CHAPTER's failure, or a word on the open one (for the nig
 	@touch $@
 
 # What is locked stays as it is, unless pyproject.toml asks for more.
-COMPILE := $(UV) pyproject.toml --no-emit-index-url --no-emit-find-links \
+COMPILE := $(UV) --python-version 3.11 pyproject.toml --no-emit-index-url --no-emit-find-links \
   --custom-compile-command "make lock"
 HASHED := $(COMPILE) --universal --generate-hashes
 

@@ -217,25 +217,12 @@ def theirs(layers):
     return model, images, networks.outputs(model, taps, images)
 
 
-def name_there(name):
-    """Return keras.applications' name of a layer of ours."""
-    if name in ("conv1", "conv1_bn", "dense"):
-        return {"conv1": "conv1_conv", "dense": "predictions"}.get(name, name)
-    stage, block, which, *norm = name.split("_")
-    place = "0" if which == "shortcut" else which
-    return f"{stage}_block{block}_{place}_{'bn' if norm else 'conv'}"
-
-
 def distance(module, layers):
     """Return the largest difference in logits and taps, as a share of the largest value."""
     there, images, expected = theirs(layers)
-    model = module.resnet(layers, (64, 64, 3), 10, logits=True)
-    for layer in [one for one in model.layers if one.weights]:
-        weights = there.get_layer(name_there(layer.name)).get_weights()
-        if isinstance(layer, keras.layers.BatchNormalization):  # takes up the convolution's bias
-            conv = there.get_layer(name_there(layer.name.removesuffix("_bn")))
-            weights[2] = weights[2] - conv.get_weights()[1]
-        layer.set_weights(weights[: len(layer.weights)])
+    arrays = {weight.path: np.asarray(weight) for weight in there.weights}
+    ours = module.resnet(layers, (64, 64, 3), 10, logits=True)
+    model = ilsvrc.chapter("pretrained").filled(ours, arrays)
     counts = module.blocks[layers]
     taps = [f"conv{stage}_{n}_relu" for stage, n in enumerate(counts, 2)] + ["dense"]
     return networks.apart(networks.outputs(model, taps, images), expected)

@@ -1,4 +1,4 @@
-"""The command line: `ilsvrc data|run|train|show|doctor|scoreboard`."""
+"""The command line: `ilsvrc data|run|train|show|new-chapter|doctor|scoreboard`."""
 
 import os
 import sys
@@ -127,6 +127,17 @@ def measure(chapter, table):
     from ilsvrc import tables
 
     click.echo(tables.measure(chapter, table))
+
+
+@cli.command("new-chapter")
+@click.argument("year", type=int)
+@click.argument("name")
+def new_chapter(year, name):
+    """Lay out a chapter that runs and passes the tests, to be rewritten piece by piece."""
+    from ilsvrc import draft
+
+    for file in draft.new_chapter(year, name):
+        click.echo(file)
 
 
 @cli.command()

@@ -49,7 +49,7 @@ class Run:
         seeds: How many seeds the run wants; a profile may grant fewer.
         images: Training images at most (None: all), for claims about the data.
         longer: How many times the profile's epochs, so that fewer images make as many steps.
-        keep: Prefix of the layers whose weights are published with the record.
+        keep: Prefix of the layers whose weights are published with the record; "" for all.
         measure: f(trained) -> {name: array}, what the chapter's own pictures need, published
             with the record.
         probabilities: Whether a claim's record keeps them, and not its answers alone.

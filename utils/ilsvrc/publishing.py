@@ -85,7 +85,7 @@ def with_pictures(record: Record, plan, trained) -> Record:
         arrays |= probe.look(trained)
     if plan.run.measure:
         arrays |= plan.run.measure(trained)
-    if plan.run.keep:
+    if plan.run.keep is not None:
         arrays |= weights.kept(trained.model, plan.run.keep)
     if plan.run.headline and not backend.on_cpu():
         rates = throughput(trained, plan.batch)
