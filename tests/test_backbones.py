@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from ilsvrc import chapters
+from ilsvrc import chapters, paths, records
 
 NAME = "backbones"
 
@@ -368,3 +368,41 @@ def test_a_weight_too_large_for_half_precision_is_kept_whole():
     model.get_layer("norm").moving_variance.assign([0, 0])
     weights.restore(model, kept)
     assert np.asarray(model.get_layer("norm").moving_variance).tolist() == [2.4e6, 1]
+
+
+# What the page says of its records
+
+
+@pytest.fixture(scope="module")
+def published(module):
+    found = {name: records.read(paths.record(NAME, name)) for name in module.NAMES}
+    return {name: record for name, record in found.items() if record}
+
+
+@pytest.mark.once
+def test_localisation_has_the_order_that_the_page_tells(module, published):
+    wrong = {name: module.box_errors(record, "maps") for name, record in published.items()}
+    averaged = {name: module.box_errors(record, "averaged") for name, record in published.items()}
+    fixed = module.box_errors(published["squeezenet"], "fixed")
+    assert set(wrong) == set(module.NAMES) and all(len(one) == 3 for one in wrong.values())
+    middle = np.concatenate([wrong["resnet"], wrong["vgg"]])
+    assert wrong["squeezenet"].max() < min(fixed - 3, middle.min() - 1)
+    assert middle.max() < min(fixed - 1, wrong["mobilenet"].min() - 1)
+    assert wrong["vgg"].min() < wrong["resnet"].max() and wrong["resnet"].min() < wrong["vgg"].max()
+    assert abs(wrong["mobilenet"] - fixed).max() < 0.1
+    for name in wrong:
+        assert 0.8 < averaged[name].mean() - wrong[name].mean() < 2.5
+        assert module.challenge_errors(published[name], "maps").min() > 60
+
+
+@pytest.mark.once
+def test_detection_has_the_order_that_the_page_tells(module, published):
+    reached = {
+        name: module.mean_average_precision(
+            module.rows_of(record), *module.apart(record), least=(0.5,)
+        )
+        for name, record in published.items()
+    }
+    assert max(reached, key=reached.get) == "squeezenet" and reached["squeezenet"] > 0.6
+    assert min(reached, key=reached.get) == "mobilenet" and reached["mobilenet"] < 0.1
+    assert 0.45 < published["mobilenet"]["top1"]["mean"] < 0.55
