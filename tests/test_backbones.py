@@ -406,3 +406,5 @@ def test_detection_has_the_order_that_the_page_tells(module, published):
     assert max(reached, key=reached.get) == "squeezenet" and reached["squeezenet"] > 0.6
     assert min(reached, key=reached.get) == "mobilenet" and reached["mobilenet"] < 0.1
     assert 0.45 < published["mobilenet"]["top1"]["mean"] < 0.55
+    assert abs(reached["resnet"] - reached["vgg"]) < 0.03
+    assert min(published, key=lambda name: published[name]["top1"]["mean"]) == "mobilenet"
