@@ -11,7 +11,7 @@ EVERYTHING := --extra tensorflow --extra jax --extra book --extra test
 .DELETE_ON_ERROR:
 .PHONY: help setup book pdf slides print check-book test lint test-tensorflow test-notebooks test-jax test-chapter \
   test-lowest test-newest test-colab test-bound test-hub audit check-links format notebooks lab hub assignments run \
-  chapters report lock clean
+  nightly chapters report lock clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 26
@@ -156,7 +156,12 @@ run: .venv/ready ## execute every chapter, or CHAPTER alone, into build/executed
 	  $(BIN)/ilsvrc run $$chapter --profile $(PROFILE) -o build/executed/$$chapter.ipynb || \
 	    failed="$$failed $$chapter"; \
 	done; \
+	$(BIN)/python book/_ext/nightly.py note build/executed && \
 	test -z "$$failed" || { echo "Failed:$$failed"; exit 1; }
+
+# The workflow unpacks what the night's jobs left into build/nights.
+nightly: ## the night's notes into build/nightly.json, which the book shows (for the nightly workflow)
+	@$(PYTHON) book/_ext/nightly.py merge build/nights build/nightly.json
 
 chapters: ## the chapters' names, as JSON (for the nightly workflow)
 	@$(PYTHON) -c 'import json, sys; print(json.dumps(sys.argv[1:]))' $(ALL)

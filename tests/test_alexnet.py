@@ -198,6 +198,9 @@ def test_the_rows_that_go_against_the_paper_are_those_that_the_page_names():
     holds = table.index[table.verdict == "holds"].tolist()
     assert holds == ["ReLU does better than the sigmoid"]
     assert 5 < -table.loc["dropout helps", "here (points)"] < 6.5
+    small = table.loc[["LRN helps", "overlapping pooling helps", "shifted colours help"]]
+    assert small["smallest to be seen"].between(3, 5).all()
+    assert 3 < table.loc["all images do better than 1,000", "here (points)"] < 4
 
 
 def test_one_tower_is_mostly_grey_and_the_other_coloured():
@@ -223,9 +226,13 @@ def test_the_temple_is_first_taken_for_another_class_and_the_twin_looks_elsewher
     record = records.read(paths.record("2012_alexnet", "alexnet"))
     odds, asked = record.arrays["probe/probabilities"], int(record.arrays["probe/label"])
     assert record["data"]["class_names"][asked] == "church" and odds.argmax() != asked
+    first = record["data"]["class_names"][odds.argmax()]
+    assert first == "garbage truck" and round(float(odds.max()), 2) == 0.99
     own, twin = record.arrays["probe/grad_cam"].astype("float32")
     assert abs(vis.similarity(own[None], twin[None])[0]) < 0.1
     assert np.unravel_index(own.argmax(), own.shape)[0] < 20 and own[64:].max() < 0.7 * own.max()
+    assert own[:32, :48].mean() > 0.5 * own.max() > 2 * own[48:].mean()
+    assert twin[64:, 64:].mean() > 0.5 * twin.max() > 2 * twin[:48].mean()  # water and trees
 
 
 def test_the_published_run_learns_its_images_by_heart():

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from ilsvrc import chapters
+from ilsvrc import chapters, paths, records
 
 NAME = "backbones"
 
@@ -293,7 +293,8 @@ def test_a_detector_learns_a_scene_by_heart(module):
     pictures, kinds, boxes = (one[:2] for one in module.scenes(8, 8)["train"])
     x = module.prepared(pictures, 64, (np.float32([110, 90, 85]), 58))
     model = module.detector(keras.Model(image, maps), "c4")
-    loss = module.fit_detector(model, x, kinds, boxes, 100, rate=5e-3, batch=2).history["loss"]
+    truth = module.told(model, kinds, boxes)
+    loss = module.fit_detector(model, x, truth, 100, batch=2).history["loss"]
     assert loss[-1] < loss[0] / 4
     found = module.detected(model, x)
     assert module.mean_average_precision(found, kinds, boxes, least=(0.5,)) > 0.8
@@ -316,7 +317,7 @@ def test_two_ends_learn_where_and_what_but_an_average_forgets_where(module):
     for averaged in (False, True):
         backend.seed(0)
         image = keras.Input((4, 4, 8))
-        model = module.localiser(image, image, 2, averaged)
+        model = module.localiser(image, [image], 2, averaged)
         module.fit_localiser(model, maps, kinds, boxes, epochs=40, rate=5e-3)
         fit, ranks = module.localised(model, maps, kinds, boxes)
         assert fit.dtype == np.float16 and (ranks == 0).all()
@@ -324,7 +325,86 @@ def test_two_ends_learn_where_and_what_but_an_average_forgets_where(module):
     assert right[False] > 0.9 and right[True] < 0.3
 
 
+def test_the_box_loss_is_one_less_generalised_iou(module):
+    some, others = (whole_boxes(np.random.default_rng(seed), 60) for seed in (0, 1))
+    some[:20] = others[:20] + 1  # these touch, most others do not
+    low, high = np.minimum(some, others)[:, :2], np.maximum(some, others)[:, 2:]
+    hull, (area, other) = (
+        np.prod(high - low, 1),
+        (np.prod(b[:, 2:] - b[:, :2], 1) for b in (some, others)),
+    )
+    fit = module.iou(some, others)
+    union = (area + other) / (1 + fit)
+    ends = (module.centred(boxes).astype("float32") for boxes in (some, others))
+    loss = keras.ops.convert_to_numpy(module.box_loss(*ends))
+    np.testing.assert_allclose(loss, 1 - (fit - (hull - union) / hull), atol=1e-4)
+
+
+@pytest.mark.once
+def test_mirrored_boxes_hold_the_mirrored_thing(module):
+    images, boxes = np.zeros((1, 8, 8, 3), "uint8"), np.array([[0.25, 0.5, 0.5, 1]], "float32")
+    images[0, 4:8, 2:4] = 255
+    both, kinds, found = module.with_mirrored(images, np.array([3]), boxes)
+    assert list(kinds) == [3, 3]
+    for image, box in zip(both, found, strict=True):
+        np.testing.assert_array_equal(module.extent(image[..., 0] > 0), 8 * box)
+
+
 @pytest.mark.once
 def test_the_fixed_box_is_the_one_that_fits_most(module):
     boxes = np.array([[0.25, 0.25, 0.75, 0.75]] * 6 + [[0, 0, 0.1, 0.1]] * 5)
     np.testing.assert_array_equal(module.fixed_box(boxes), [0.25, 0.25, 0.75, 0.75])
+
+
+@pytest.mark.once
+def test_a_weight_too_large_for_half_precision_is_kept_whole():
+    from ilsvrc import weights
+
+    image = keras.Input((2,))
+    model = keras.Model(image, keras.layers.BatchNormalization(name="norm")(image))
+    model.get_layer("norm").moving_variance.assign([2.4e6, 1])
+    kept = weights.kept(model, "")
+    assert {str(v.dtype) for v in kept.values()} == {"float16", "float32"}
+    model.get_layer("norm").moving_variance.assign([0, 0])
+    weights.restore(model, kept)
+    assert np.asarray(model.get_layer("norm").moving_variance).tolist() == [2.4e6, 1]
+
+
+# What the page says of its records
+
+
+@pytest.fixture(scope="module")
+def published(module):
+    found = {name: records.read(paths.record(NAME, name)) for name in module.NAMES}
+    return {name: record for name, record in found.items() if record}
+
+
+@pytest.mark.once
+def test_localisation_has_the_order_that_the_page_tells(module, published):
+    wrong = {name: module.box_errors(record, "maps") for name, record in published.items()}
+    averaged = {name: module.box_errors(record, "averaged") for name, record in published.items()}
+    fixed = module.box_errors(published["squeezenet"], "fixed")
+    assert set(wrong) == set(module.NAMES) and all(len(one) == 3 for one in wrong.values())
+    middle = np.concatenate([wrong["resnet"], wrong["vgg"]])
+    assert wrong["squeezenet"].max() < min(fixed - 3, middle.min() - 1)
+    assert middle.max() < min(fixed - 1, wrong["mobilenet"].min() - 1)
+    assert wrong["vgg"].min() < wrong["resnet"].max() and wrong["resnet"].min() < wrong["vgg"].max()
+    assert abs(wrong["mobilenet"] - fixed).max() < 0.1
+    for name in wrong:
+        assert 0.8 < averaged[name].mean() - wrong[name].mean() < 2.5
+        assert module.challenge_errors(published[name], "maps").min() > 60
+
+
+@pytest.mark.once
+def test_detection_has_the_order_that_the_page_tells(module, published):
+    reached = {
+        name: module.mean_average_precision(
+            module.rows_of(record), *module.apart(record), least=(0.5,)
+        )
+        for name, record in published.items()
+    }
+    assert max(reached, key=reached.get) == "squeezenet" and reached["squeezenet"] > 0.6
+    assert min(reached, key=reached.get) == "mobilenet" and reached["mobilenet"] < 0.1
+    assert 0.45 < published["mobilenet"]["top1"]["mean"] < 0.55
+    assert abs(reached["resnet"] - reached["vgg"]) < 0.03
+    assert min(published, key=lambda name: published[name]["top1"]["mean"]) == "mobilenet"

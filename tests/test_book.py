@@ -1,6 +1,7 @@
 """The book's machinery, tried on a mini book: what runs again, where links lead, what fails."""
 
 import base64
+import json
 import os
 import re
 import shutil
@@ -31,6 +32,14 @@ PIXEL = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 )
 FORK = "a-school/its-course"  # whose one line in _config.yml everything follows
+NIGHT = json.dumps([
+    {
+        **{"chapter": name, "backend": "jax", "profile": "laptop", "date": "2026-01-02"},
+        **{"minutes": 3.0, "versions": "jax 1, Keras 3", "device": "a CPU", "green": green},
+        "last_green": "2026-01-02" if green else None,
+    }
+    for name, green in {"2012_alexnet": False, "ilsvrc": True}.items()
+])  # fmt: skip
 SHOW = f"from IPython.display import Image\n\nImage({PIXEL!r})"
 CHAPTERS = ["chapters/2012_alexnet", "chapters/ilsvrc", "chapters/scoreboard"]
 
@@ -77,9 +86,11 @@ def mini(tmp_path_factory):
         (folder / name).mkdir(parents=True)
     for name in re.findall(r"(?:root|file): (\S+)", (folder / "_toc.yml").read_text()):
         (folder / f"{name}.md").write_text(f"# {name}\n\nSee $x^2$.\n")
-    options = ":mystnb: {image: {alt: A single pixel}}\n"
+    options = ":mystnb: {image: {alt: A single pixel}, figure: {caption: A pixel. It is small.}}\n"
     for name in CHAPTERS:
         (folder / f"{name}.md").write_text(page(name, (options, SHOW)))
+    (folder / "book" / "figures.md").write_text("# Index\n\n```{figures}\n```\n")
+    (folder / "book" / "report.md").write_text("# Every night\n\n```{nightly}\n```\n")
     for name in ["2012_alexnet", "ilsvrc"]:
         (folder / "notebooks" / f"{name}.ipynb").write_text('{"cells": []}')
     cite = "# B\n\n{cite}`someone`\n\n```{bibliography}\n```\n"
@@ -128,7 +139,12 @@ def test_builds_execute_what_changed_and_nothing_else(book):
     assert executed(build(book)) == []
     assert "More prose." in (book / "_build/html/chapters/ilsvrc.html").read_text()
     append(book / "results" / "2012_alexnet" / "alexnet.json", "\n")
+    append(book / "build" / "nightly.json", NIGHT)
     assert executed(build(book)) == ["chapters/2012_alexnet", "chapters/scoreboard"]
+    report = bs4.BeautifulSoup((book / "_build/html/book/report.html").read_text(), "html.parser")
+    [red] = report.select("article td.red")
+    assert red.get_text().startswith("failed on 2026-01-02; last green: never yet")
+    assert "2026-01-02, 3 min" in report.article.get_text()
 
 
 @pytest.mark.parametrize(
@@ -245,6 +261,40 @@ def test_launch_links_point_at_notebooks_that_exist(mini):
             assert path == f"notebooks/{Path(name).name}.ipynb"
             assert (mini / path).is_file()
     assert launch_links(mini / "_build" / "html" / "book" / "how_to_use.html") == {}
+
+
+def test_the_index_lists_every_figure_and_leads_to_it(mini):
+    html = mini / "_build" / "html"
+    index = bs4.BeautifulSoup((html / "book" / "figures.html").read_text(), "html.parser")
+    links = {a["href"]: a.get_text() for a in index.select("article section section a.internal")}
+    assert set(links.values()) == {"A pixel."} and len(links) == len(CHAPTERS)
+    for link in links:
+        file, _, place = link.removeprefix("../").partition("#")
+        page = bs4.BeautifulSoup((html / file).read_text(), "html.parser")
+        assert page.find(id=place).find_next("figure").find("img"), link
+
+
+def test_without_a_night_the_report_says_so(mini):
+    page = bs4.BeautifulSoup((mini / "_build/html/book/report.html").read_text(), "html.parser")
+    assert "No nightly run has left a report" in page.article.get_text()
+    assert not page.select("article table")
+
+
+def test_pictures_load_late_and_keep_their_place(mini):
+    text = (mini / "_build" / "html" / "chapters" / "2012_alexnet.html").read_text()
+    [picture] = bs4.BeautifulSoup(text, "html.parser").select("article img")
+    assert (picture["loading"], picture["width"], picture["height"]) == ("lazy", "1", "1")
+
+
+def test_a_link_to_a_page_is_shown_as_a_card(mini):
+    html = mini / "_build" / "html"
+    page = bs4.BeautifulSoup((html / "chapters" / "2012_alexnet.html").read_text(), "html.parser")
+    card = {tag["property"]: tag["content"] for tag in page.select("meta[property^='og:']")}
+    owner, name = FORK.split("/")
+    assert card["og:title"] == "chapters/2012_alexnet" and "Some prose." in card["og:description"]
+    address = f"https://{owner}.github.io/{name}/"
+    assert card["og:image"].startswith(address)
+    assert (html / card["og:image"].removeprefix(address)).read_bytes().startswith(b"\x89PNG")
 
 
 def launch_links(file):

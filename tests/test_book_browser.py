@@ -4,13 +4,15 @@
 tests on the whole book that `make book` has built (`BOOK` names its folder).
 """
 
+import html as markup
 import json
 import os
 import re
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import pytest
 import yaml
@@ -39,6 +41,9 @@ const outside = (text) => {
   const box = text.getBBox();
   return box.x < left - 1 || box.x + box.width > left + width + 1;
 };
+const shown = (part) => !part.closest("details") && /^Answer \\d/.test(part.textContent.trim());
+const loaded = performance.getEntriesByType("resource").filter((one) => /_images/.test(one.name));
+const article = [...document.querySelectorAll("article *")];
 const texts = (parts) => parts.map((part) => part.textContent);
 const page = (document.querySelector("article") || document.body).cloneNode(true);
 page.querySelectorAll("pre, code, script, style").forEach((part) => part.remove());
@@ -50,6 +55,13 @@ return {
   cut: texts([...document.querySelectorAll("article :is(table, .cell_output pre)")].filter(cut)
     .concat([...document.querySelectorAll(".ilsvrc-diagram")].filter(scrolls))),
   outside: texts([...document.querySelectorAll(".ilsvrc-diagram svg text")].filter(outside)),
+  silent: texts(article.filter((one) => one.matches("img") && !one.alt.trim())).length,
+  unfolded: texts(article.filter((one) => one.matches("details[open]") ||
+    (one.matches("p, pre, strong, h3, h4") && shown(one)))),
+  overflowing: article.filter((one) => one.matches("figure img") && !cut(one) &&
+    one.getBoundingClientRect().width > one.closest("article").clientWidth + 1).length,
+  bytes: loaded.concat(performance.getEntriesByType("navigation"))
+    .reduce((sum, one) => sum + one.encodedBodySize, 0),
   math: document.querySelectorAll(".math").length,
   typeset: document.querySelectorAll("mjx-container").length,
   wrong_math: document.querySelectorAll("mjx-merror, [data-mjx-error]").length,
@@ -58,6 +70,7 @@ return {
 
 
 # Slider, drawings, maps, formulas; the widest tables, those that can be sorted.
+HEAVY = 2e6  # bytes of a page and of the pictures that it loads as it opens; scripts are the book's
 FEW = ["2013_zfnet", "scoreboard", "compare", "replication"]
 WHOLE = os.environ.get("BOOK")
 
@@ -91,8 +104,8 @@ def html(browser):  # nothing is built where nobody can look at it
     return folder / "_build" / "html"
 
 
-def faults(browser, url, theme, width):
-    """Open a page and return what is wrong with it, in words."""
+def go(browser, url, theme, width):
+    """Open a page in a theme, on a screen of a width in px."""
     phone = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
     script = f"localStorage.setItem('mode', '{theme}'); localStorage.setItem('theme', '{theme}');"
@@ -100,8 +113,13 @@ def faults(browser, url, theme, width):
     browser.get_log("browser"), browser.get_log("performance")  # of the page before
     browser.get(url)
     browser.execute_async_script(SETTLED)
-    seen = browser.execute_script(SEEN)
     browser.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", added)
+
+
+def faults(browser, url, theme, width):
+    """Open a page and return what is wrong with it, in words."""
+    go(browser, url, theme, width)
+    seen = browser.execute_script(SEEN)
     found = [f"says {e['message']}" for e in browser.get_log("browser") if e["level"] == "SEVERE"]
     found += requests_gone_wrong(browser.get_log("performance"))
     found += [f"shows raw markup: {m[0]!r}" for m in RAW.finditer(seen["text"])]
@@ -111,6 +129,13 @@ def faults(browser, url, theme, width):
         found.append(f"is {seen['too_wide']} px wider than a screen of {width}")
     if width > 1000:  # a phone scrolls its tables
         found += [f"cuts an output: {' '.join(text.split())[:60]!r}" for text in seen["cut"]]
+    found += [f"shows {seen['silent']} pictures without a text"] * bool(seen["silent"])
+    found += [f"shows an answer unfolded: {text.strip()[:40]!r}" for text in seen["unfolded"]]
+    found += [f"has {seen['overflowing']} pictures wider than the column"] * bool(
+        seen["overflowing"]
+    )
+    if seen["bytes"] > HEAVY:
+        found.append(f"loads {seen['bytes'] / 1e6:.1f} MB as it opens, its pictures included")
     found += [f"cuts a drawing's words: {text!r}" for text in seen["outside"]]
     if seen["typeset"] < seen["math"] or seen["wrong_math"]:
         found.append(f"has {seen['math']} formulas, {seen['typeset']} of them typeset")
@@ -130,6 +155,40 @@ def requests_gone_wrong(log):
             yield f"lacks {details['response']['url']} ({details['response']['status']})"
 
 
+AXE = """
+const done = arguments[arguments.length - 1];
+const named = (one) => `${one.id}: ${one.help}: ${one.nodes[0].html.slice(0, 120)}`;
+axe.run(document, { resultTypes: ["violations"] }).then((all) => done(all.violations.map(named)));
+"""
+
+
+def barriers(browser):
+    """Return what axe-core finds on the page that is open, in its words; no rule is left out."""
+    spec = find_spec("axe_playwright_python")  # its script alone is taken: nothing is imported
+    if spec is None:
+        pytest.skip("axe-core is not installed here: make setup")
+    browser.execute_script(Path(spec.origin).with_name("axe.min.js").read_text(encoding="utf-8"))
+    return browser.execute_async_script(AXE)
+
+
+def dead_links(html):
+    """Return the links of a book's pages, as "page: address", that lead nowhere in the book."""
+    texts = {path: path.read_text(encoding="utf-8") for path in html.rglob("*.html")}
+    ids = {path: set(re.findall(r'\s(?:id|name)="([^"]+)"', text)) for path, text in texts.items()}
+    found = []
+    for page in pages(html):
+        for link in set(re.findall(r'<a\s[^>]*?href="([^"]+)"', texts[html / page])):
+            url = urlsplit(markup.unescape(link))
+            if url.scheme or url.netloc:
+                continue
+            target = (html / page).parent / unquote(url.path) if url.path else html / page
+            target = Path(os.path.normpath(target))
+            wanted = unquote(url.fragment)
+            if not target.exists() or (wanted and wanted not in ids.get(target, {wanted})):
+                found.append(f"{page}: {link}")
+    return found
+
+
 def channels(colour):
     """Return the red, green and blue of a computed colour."""
     return [float(number) for number in re.findall(r"[\d.]+", colour)[:3]]
@@ -143,6 +202,9 @@ def pages(html):
 
 PAGE = """<!doctype html><html data-theme="light"><head><link rel="icon" href="data:,">
 <style>body {{ background: white }}</style></head><body><article>{}</article></body></html>"""
+
+
+PICTURE = "<img alt='A square.' width='{0}' src='data:image/svg+xml,%3Csvg xmlns=%22http://www.w3.org/2000/svg%22/%3E'>"
 
 
 @pytest.mark.parametrize(
@@ -177,12 +239,87 @@ PAGE = """<!doctype html><html data-theme="light"><head><link rel="icon" href="d
         ),
         ("<span class='math'>\\(x\\)</span>", "1 formulas, 0 of them typeset"),
         ("<script>document.body.style.background = 'black'</script>", "is not light"),
+        ("<figure><img src='data:,'></figure>", "1 pictures without a text"),
+        ("<img alt='' src='data:,'>", "1 pictures without a text"),
+        ("<details><summary>Answer 1</summary><p>Two.</p></details>", None),
+        ("<details open><summary>Answer 1</summary><p>Two.</p></details>", "unfolded: 'Answer 1"),
+        ("<p><strong>Answer 1.</strong> Two.</p>", "unfolded: 'Answer 1. Two."),
+        (f"<figure>{PICTURE.format(3000)}</figure>", "1 pictures wider than the column"),
+        ("<p hidden>" + "x" * 2_000_000 + "</p>", "loads 2.0 MB"),
     ],
 )
 def test_a_planted_fault_is_found(browser, serve, tmp_path, body, fault):
     (tmp_path / "page.html").write_text(PAGE.format(body))
     found = faults(browser, f"{serve(tmp_path)}/page.html", "light", 1300)
     assert (found == []) if fault is None else any(fault in one for one in found), found
+
+
+@pytest.mark.parametrize(
+    ("link", "dead"),
+    [
+        ("page.html#here", False),
+        ("#here", False),
+        ("https://example.org/#x", False),
+        ("page.html#there", True),
+        ("#there", True),
+        ("other.html", True),
+    ],
+)
+def test_a_planted_dead_link_is_found(tmp_path, link, dead):
+    (tmp_path / "page.html").write_text(PAGE.format(f'<p id="here"><a href="{link}">x</a></p>'))
+    assert dead_links(tmp_path) == [f"page.html: {link}"] * dead
+
+
+def test_the_book_has_no_dead_link(html):
+    assert dead_links(html) == []
+
+
+@pytest.mark.parametrize(
+    ("body", "rule"),
+    [
+        ("<main><h1>All is well</h1></main>", None),
+        ("<main><h1>A</h1><img src='data:,'></main>", "image-alt"),
+        ("<main><h1>A</h1><p style='color: #ccc; background: #fff'>Pale.</p></main>", "contrast"),
+        ("<main><h1>A</h1><button></button></main>", "button-name"),
+    ],
+)
+def test_a_planted_barrier_is_found(browser, serve, tmp_path, body, rule):
+    text = PAGE.format(body).replace("<html ", "<html lang='en' ").replace("article>", "div>")
+    (tmp_path / "page.html").write_text(text.replace("<head>", "<head><title>A page</title>"))
+    go(browser, f"{serve(tmp_path)}/page.html", "light", 1300)
+    found = barriers(browser)
+    assert (found == []) if rule is None else any(rule in one for one in found), found
+
+
+FEW_BARRIERS = ["book/welcome.html", "book/figures.html", "chapters/scoreboard.html"]
+
+
+@pytest.mark.parametrize(("theme", "width"), [("light", 1300), ("dark", 390)])
+def test_axe_finds_no_barrier(browser, serve, html, theme, width):
+    """On every page of a whole book, else on three: it takes a second a page."""
+    address, found = serve(html), []
+    for page in pages(html) if WHOLE else FEW_BARRIERS:
+        go(browser, f"{address}/{page}", theme, width)
+        found += [f"{page}: {one}" for one in barriers(browser)]
+    assert found == []
+
+
+def test_a_picture_is_enlarged_by_mouse_and_by_keyboard(browser, serve, html):
+    go(browser, f"{serve(html)}/chapters/scoreboard.html", "light", 390)
+    picture = browser.find_element("css selector", "article figure img")
+    wide = "return document.querySelector('dialog.ilsvrc-large[open] img').clientWidth"
+    small = picture.size["width"]
+    picture.send_keys(Keys.ENTER)
+    WebDriverWait(browser, 20).until(lambda b: b.execute_script(wide) > small)
+    focused = browser.switch_to.active_element
+    assert focused.text == "Close"
+    focused.send_keys(Keys.ESCAPE)
+    gone = "return !document.querySelector('dialog.ilsvrc-large')"
+    WebDriverWait(browser, 20).until(lambda b: b.execute_script(gone))
+    assert browser.switch_to.active_element == picture
+    picture.click()
+    browser.find_element("css selector", "dialog.ilsvrc-large img").click()
+    WebDriverWait(browser, 20).until(lambda b: b.execute_script(gone))
 
 
 @pytest.mark.parametrize(("theme", "width"), [("light", 1300), ("dark", 390)])

@@ -8,7 +8,7 @@ import pytest
 
 import ilsvrc
 import networks
-from ilsvrc import facts, ledger, page, paths, records
+from ilsvrc import facts, ledger, page, paths, records, vis
 
 COUNTS = {
     "resnet18": (11_689_512, 1.814),
@@ -313,6 +313,13 @@ def test_the_published_run_learns_its_images_by_heart_and_validation_stands_stil
     history = published("resnet")["seeds"][0]["history"]
     assert history["accuracy"][-1] > 0.9 and history["val_accuracy"][-1] < 0.75
     assert max(history["val_accuracy"][20:]) - history["val_accuracy"][19] < 0.02
+
+
+def test_the_published_runs_filters_did_not_start_faint_and_keep_much_of_their_grain():
+    filters = published("resnet").filters
+    change = [np.median(vis.filter_memory(filters[0], filters[n])) for n in (0, 3, 12, 30)]
+    assert filters[0].std() > 0.1 and change[3] > 0.5  # He's start is 0.117
+    assert change[1] - change[2] > 0.5 * (change[0] - change[3])  # between the epochs named
 
 
 def test_no_gradient_vanishes_towards_the_image():

@@ -55,7 +55,8 @@ def test_every_step_is_a_command_that_there_is(file):
 def test_jobs_have_a_limit_and_actions_a_version_and_needs_are_met(file):
     for name, job in jobs(file).items():
         assert job.get("timeout-minutes"), f"{file.name}: {name}"
-        assert {*[job.get("needs")]} - {None} <= set(jobs(file))
+        needs = job.get("needs", [])
+        assert set([needs] if isinstance(needs, str) else needs) <= set(jobs(file))
         for step in job["steps"]:
             assert ("run" in step) != ("uses" in step)
             assert "@v" in step.get("uses", "@v"), step

@@ -1,7 +1,7 @@
 """The book's own Sphinx extension.
 
 It runs a page again when anything that its outputs depend on has changed, points the launch buttons
-at the notebooks in `notebooks/`, and refuses a picture without a text.
+at the notebooks in `notebooks/`, lists all figures, and refuses a picture without a text.
 """
 
 import functools
@@ -12,9 +12,13 @@ import shutil
 from importlib import metadata
 from pathlib import Path
 
+import nightly
 import yaml
 from bs4 import BeautifulSoup
+from docutils import nodes
+from PIL import Image, UnidentifiedImageError
 from sphinx.errors import ExtensionError
+from sphinx.util.docutils import SphinxDirective
 
 from ilsvrc import chapters, data, profiles
 
@@ -32,6 +36,7 @@ OF_CODE = {"chapters/compare", "chapters/replication"}  # of what the chapters d
 SHEETS = OF_CODE | {  # of the records of all chapters, and of no image
     *("chapters/scoreboard", "chapters/one_photograph", "chapters/2016_ensemble"),
 }
+FIGURES = "book/figures"  # lists the figures of all pages
 HEADER = re.compile(r"---\n(.*?)^---\n", re.DOTALL | re.MULTILINE)
 
 
@@ -123,7 +128,9 @@ def outdated(app, env, added, changed, removed) -> list[str]:
     for page in removed:
         env.digests.pop(page, None)
     known = set(env.digests) & env.found_docs
-    return [page for page in known if env.digests[page] != digest(Path(app.srcdir), page)]
+    found = [page for page in known if env.digests[page] != digest(Path(app.srcdir), page)]
+    lists_all = {FIGURES} & env.found_docs if found or added or changed or removed else set()
+    return [*found, *lists_all]
 
 
 # Where the book and its launch buttons lead
@@ -133,6 +140,7 @@ def settle_address(app, config) -> None:
     """Publish the book at the repository's GitHub Pages, unless `_config.yml` names a `baseurl`."""
     owner, name = config.html_theme_options["repository_url"].rstrip("/").split("/")[-2:]
     config.html_baseurl = config.html_baseurl or f"https://{owner}.github.io/{name}/"
+    config.ogp_site_url = config.html_baseurl  # of the cards that others show for a link
 
 
 def point_to_notebooks(app, page, template, context, doctree) -> None:
@@ -151,6 +159,92 @@ def point_to_notebooks(app, page, template, context, doctree) -> None:
             for button in download["buttons"]
             if button.get("label") != "download-notebook-button"
         ]
+
+
+# The index of figures
+
+
+class ListOfFigures(nodes.General, nodes.Element):
+    """The place of the index, filled when all pages are read."""
+
+
+class Figures(SphinxDirective):
+    """The directive `figures`: an index of all figures with a caption, page by page."""
+
+    def run(self) -> list:
+        """Return the place of the index."""
+        return [ListOfFigures()]
+
+
+def _captioned(doctree) -> list:
+    return [one for one in doctree.findall(nodes.figure) if list(one.findall(nodes.caption))]
+
+
+def name_figures(app, doctree) -> None:
+    """Give each figure with a caption a place to link to."""
+    page = Path(app.env.docname).name.replace("_", "-")
+    for number, figure in enumerate(_captioned(doctree), start=1):
+        place = nodes.target("", "", ids=[f"{page}-figure-{number}"])
+        figure.parent.insert(figure.parent.index(figure), place)
+
+
+def list_figures(app, doctree, page) -> None:
+    """Fill a page's index of figures: for each chapter the first sentences of the captions."""
+    for place in list(doctree.findall(ListOfFigures)):
+        found = []
+        for other in app.env.collect_relations():  # in the order of the book
+            items = nodes.bullet_list()
+            address = app.builder.get_relative_uri(page, other)
+            name = Path(other).name.replace("_", "-")
+            for number, figure in enumerate(_captioned(app.env.get_doctree(other)), start=1):
+                said = next(figure.findall(nodes.caption)).astext().replace("\n", " ")
+                first = re.split(r"(?<=[.?)]) (?=[A-Z])", said)[0]
+                link = f"{address}#{name}-figure-{number}"
+                text = nodes.reference("", first, refuri=link, internal=True)
+                items += nodes.list_item("", nodes.paragraph("", "", text))
+            if len(items):
+                title = nodes.title("", app.env.titles[other].astext())
+                found.append(nodes.section("", title, items, ids=[f"figures-of-{name}"]))
+        place.replace_self(found)
+
+
+# What the last nights found
+
+
+class Nightly(SphinxDirective):
+    """The directive `nightly`: a table of the nightly runs, from `build/nightly.json`."""
+
+    def run(self) -> list:
+        """Return the table, or a sentence where no night has left anything."""
+        file = Path(self.env.srcdir, "build", "nightly.json")
+        self.env.note_dependency(str(file))
+        state = nightly.read(file)
+        if not state:
+            said = "No nightly run has left a report where this book was built."
+            return [nodes.paragraph("", said)]
+        return [nodes.raw("", nightly.table(state), format="html")]
+
+
+# What a page loads, and how its tables are read out
+
+
+def ease(app, page, template, context, doctree) -> None:
+    """Load pictures when they come into sight; make the empty heads of tables plain cells."""
+    if app.builder.name != "html" or "body" not in context:  # on paper everything is in sight
+        return
+    files = {name: source for source, name in app.builder.images.items()}
+
+    def lazy(found):
+        try:
+            with Image.open(Path(app.srcdir, files[found[1]])) as picture:
+                width, height = picture.size
+        except (KeyError, OSError, UnidentifiedImageError):  # a drawing has no pixels
+            return found[0].replace("<img", '<img loading="lazy"', 1)
+        size = f'width="{width}" height="{height}"'  # keeps its place until it is there
+        return found[0].replace("<img", f'<img loading="lazy" {size}', 1)
+
+    body = re.sub(r'<img (?![^>]*width)[^>]*?src="[^"]*_images/([^"]+)"', lazy, context["body"])
+    context["body"] = re.sub(r"<th([^>]*)>(?:\s|&nbsp;|&#160;)*</th>", r"<td\1></td>", body)
 
 
 # What a picture says to those who cannot see it
@@ -206,6 +300,12 @@ def setup(app) -> dict:
         os.environ.setdefault(name, value)
     os.environ.pop("MPLBACKEND", None)  # the kernels draw into the page
     app.connect("config-inited", settle_address)
+    app.add_directive("figures", Figures)
+    app.add_directive("nightly", Nightly)
+    app.add_node(ListOfFigures)
+    app.connect("doctree-read", name_figures)
+    app.connect("doctree-resolved", list_figures)
+    app.connect("html-page-context", ease)
     app.connect("env-get-outdated", outdated)
     app.connect("source-read", write_digest)
     app.connect("html-page-context", point_to_notebooks, priority=600)  # after the theme, at 501

@@ -40,6 +40,9 @@ def deck(page: Path, guide: Path) -> str:
     article = soup.find("article")
     for part in article.select("a.headerlink, .caption-number, script"):
         part.decompose()
+    for picture in article.select("img[loading]"):  # a slide is measured before it is in sight
+        for name in ("loading", "width", "height"):
+            picture.attrs.pop(name, None)
     title = article.h1.get_text()
     cards = article.select(".ilsvrc-card")[:1]
     found = [_slide(title, *cards or article.find_all("p", limit=1), kind="title")]

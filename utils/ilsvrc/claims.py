@@ -79,7 +79,8 @@ def tested(results: Path = paths.RESULTS) -> pd.DataFrame:
         results: The folder of the published records.
 
     Returns:
-        One row a claim: chapter, year (the chapter's), says, source, own (asked by the course and
+        One row a claim: chapter, year (the chapter's, or the
+        source's where the chapter has none), says, source, own (asked by the course and
         not by a paper), row (the chapter's words for it), one and other (the runs, the better one
         by the paper first), epochs, and the columns of `page.verdicts`. The verdict is on what the
         paper says, "not trained yet" where a run has no record.
@@ -96,7 +97,7 @@ def tested(results: Path = paths.RESULTS) -> pd.DataFrame:
             measured = found[0] if found else {"verdict": "not trained yet"}
             row = {
                 "chapter": chapter,
-                "year": int(chapter[:4]),
+                "year": int(re.search(r"\d{4}", chapter + entry["source"])[0]),
                 **{"says": told(entry["says"]), "source": entry["source"], "own": entry["own"]},
                 **{"row": claim.says, "one": claim.one, "other": claim.other},
                 "epochs": runs[claim.one]["recipe"]["epochs"] if found else None,

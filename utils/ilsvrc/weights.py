@@ -8,16 +8,18 @@ def kept(model: keras.Model, prefix: str) -> dict[str, np.ndarray]:
     """Return the weights of the layers whose name begins with a prefix, in half precision.
 
     Returns:
-        "weights/<layer>/<weight>" -> array, float16.
+        "weights/<layer>/<weight>" -> array, float16; float32 where half precision has no such
+        large number, as with the moving variance of a batch norm on grey levels.
     """
-    return {
-        f"weights/{layer.name}/{weight.name}": np.asarray(
-            keras.ops.convert_to_numpy(weight), "float16"
-        )
-        for layer in model.layers
-        if layer.name.startswith(prefix)
-        for weight in layer.weights
-    }
+    found = {}
+    for layer in model.layers:
+        for weight in layer.weights if layer.name.startswith(prefix) else []:
+            value = np.asarray(keras.ops.convert_to_numpy(weight))
+            fits = np.abs(value).max(initial=0) <= np.finfo("float16").max
+            found[f"weights/{layer.name}/{weight.name}"] = value.astype(
+                "float16" if fits else "float32"
+            )
+    return found
 
 
 def restore(model: keras.Model, arrays: dict[str, np.ndarray]) -> None:
