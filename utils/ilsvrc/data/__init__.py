@@ -15,6 +15,7 @@ from .. import paths
 from ..hints import whole_number
 from . import photographs
 from .arrays import decoded
+from .arrays import share as _share
 from .catalogue import CATALOGUE, Entry, variants
 from .download import install
 from .folders import Listing, image_files, scan, shown
@@ -29,6 +30,7 @@ __all__ = [
     "load",
     "open_photograph",
     "probe",
+    "share",
     "square",
     "status",
 ]
@@ -82,7 +84,8 @@ def load(
 ) -> Dataset:
     """Return a data set as uint8 arrays.
 
-    Files are decoded once a size, with all cores, and then read back from the user's cache.
+    Files are decoded once a size, with all cores, and then read back from the user's cache, or
+    from ``ILSVRC_ARRAYS``, where `share` decoded them for all users of a machine.
 
     Args:
         name: "photographs" (embedded, a stand-in), "imagenette" (whichever variant is there, the
@@ -180,6 +183,29 @@ def fetch(wanted: str | Entry) -> Path:
         return install(entry, paths.cache() / "data")
     _whole(root, entry if isinstance(wanted, Entry) else CATALOGUE[root.name])
     return root
+
+
+def share(name: str, size: int, *, path: str | os.PathLike | None = None) -> Path:
+    """Decode a data set at one size for all users of this machine, into ``ILSVRC_ARRAYS``.
+
+    They find it there while they read the same files by the same ``ILSVRC_DATA``.
+
+    Args:
+        name: as for `load`; all but the photographs, which no file is decoded for.
+        size: side of the images in pixels, as for `load`.
+        path: the folder, as for `load`.
+
+    Returns:
+        The folder, readable by everyone. Where it is there already, nothing is done.
+
+    Raises:
+        ValueError: unknown name or size, a data set not whole, or ``ILSVRC_ARRAYS`` is not set.
+        FileNotFoundError: the data set is not there, or the folder is not.
+        OSError: the folder cannot be written, or its disk has no room.
+    """
+    size = whole_number("size", size, 1, 4_096)
+    root, entry = _root(name, size, path, False)
+    return _share(scan(root) if name == "folder" else _whole(root, entry), size)
 
 
 def status() -> list[dict]:

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import shutil
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -114,23 +115,27 @@ def _opaque(image: Image.Image) -> Image.Image:
 
 
 def decoded(listing: Listing, size: int) -> Arrays:
-    """Return a data set's images at one size, decoded now or read back from the user's cache.
+    """Return a data set's images at one size: shared ones, else the user's own, decoded once.
 
-    The cache's key is made of the files' names, labels, sizes and times of change, and of `size`.
-    The arrays appear whole or not at all; of two processes that ask at once one decodes.
+    Shared ones lie below ``ILSVRC_ARRAYS``, put there by `share`, and are only read. The key is
+    made of the files' names, labels, sizes and times of change, and of `size`. The arrays appear
+    whole or not at all; of two processes that ask at once one decodes.
 
     Raises:
         ValueError: when a class has no readable image.
-        OSError: when the disk is too full for the arrays.
+        OSError: when the disk is too full for the arrays, or ``ILSVRC_ARRAYS`` names no folder.
     """
-    folder = paths.cache() / "arrays" / _key(listing, size)
-    if not _usable(listing.root, folder):
-        files.writable(folder.parent)
-        with files.alone(Path(f"{folder}.lock"), "decodes these images"):
-            if not _usable(listing.root, folder):
-                files.clear(folder)
-                with files.room(folder.parent, "Decoded images are kept"):
-                    _build(listing, size, folder)
+    key, shared = _key(listing, size), paths.arrays()
+    folder = shared / key if shared else None
+    if not shared or not _usable(listing.root, folder):
+        folder = _made(listing, size, paths.cache() / "arrays" / key)
+        if shared:
+            print(
+                f"{listing.root.name} at {size} pixels is not among the shared images in {shared}, "
+                "so it was decoded for you alone. Whoever runs this machine adds it for all: "
+                f"ilsvrc data decode --size {size}",
+                file=sys.stderr,
+            )
     meta = json.loads((folder / "meta.json").read_text())
     arrays = []
     for split in ("train", "val"):
@@ -138,6 +143,43 @@ def decoded(listing: Listing, size: int) -> Arrays:
         images = np.load(folder / f"x_{split}.npy", mmap_mode="r")
         arrays += [images[: len(labels)], labels]  # rows beyond were kept for bad files
     return Arrays(*arrays, [tuple(item) for item in meta["skipped"]], meta["digest"])
+
+
+def share(listing: Listing, size: int) -> Path:
+    """Decode a data set's images for all users of this machine, below ``ILSVRC_ARRAYS``.
+
+    Returns:
+        The folder, readable by everyone.
+
+    Raises:
+        ValueError: ``ILSVRC_ARRAYS`` is not set, or a class has no readable image.
+        OSError: There is no such folder, it cannot be written, or its disk is too full.
+    """
+    shared = paths.arrays()
+    if not shared:
+        raise ValueError(
+            "ILSVRC_ARRAYS is not set. Set it, here and for everyone who is to share them, to the "
+            "folder for decoded images: export ILSVRC_ARRAYS=/srv/ilsvrc/arrays"
+        )
+    mend = "Run this as the user whose folder it is, or name another one in ILSVRC_ARRAYS."
+    files.writable(shared, "ILSVRC_ARRAYS", mend)
+    folder = _made(listing, size, shared / _key(listing, size))
+    folder.chmod(0o755)
+    for file in folder.iterdir():
+        file.chmod(0o644)
+    return folder
+
+
+def _made(listing: Listing, size: int, folder: Path) -> Path:
+    """Decode a data set into a folder, unless it is there; of two processes one does."""
+    if not _usable(listing.root, folder):
+        files.writable(folder.parent)
+        with files.alone(Path(f"{folder}.lock"), "decodes these images"):
+            if not _usable(listing.root, folder):
+                files.clear(folder)
+                with files.room(folder.parent, "Decoded images are kept"):
+                    _build(listing, size, folder)
+    return folder
 
 
 def _usable(root: Path, folder: Path) -> bool:

@@ -1,0 +1,109 @@
+"""The assignments: no answer in a student's notebook, the right numbers in the teacher's."""
+
+import importlib.util
+import re
+
+import nbformat
+import pytest
+
+from ilsvrc import paths
+
+pytestmark = [pytest.mark.once, pytest.mark.tools]
+
+
+@pytest.fixture(scope="module")
+def assignments():
+    place = importlib.util.spec_from_file_location("assignments", paths.ROOT / "hub/assignments.py")
+    module = importlib.util.module_from_spec(place)
+    place.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def made(assignments, tmp_path_factory):
+    """Return all notebooks by form and name."""
+    folder = tmp_path_factory.mktemp("assignments")
+    assignments.write(folder)
+    files = sorted(folder.glob("*/*/*.ipynb"))
+    return {(file.parts[-3], file.stem): nbformat.read(file, as_version=4) for file in files}
+
+
+def graded(notebook):
+    return {
+        cell.metadata.nbgrader.grade_id: cell
+        for cell in notebook.cells
+        if "nbgrader" in cell.metadata
+    }
+
+
+def run(cells, number, answer=None):
+    """Execute a check as nbgrader does, behind the cell where the answer stands."""
+    values = {}
+    exec(cells[f"exercise_{number}"].source, values)
+    if answer is not None:
+        values[f"answer_{number}"] = answer
+    exec(cells[f"check_{number}"].source, values)
+
+
+def test_no_answer_is_left_to_a_student(made):
+    names = {name for form, name in made if form == "release"}
+    assert len(names) > 15 and {"2012_alexnet", "2016_ensemble", "pretrained"} <= names
+    for name in names:
+        notebook = made["release", name]
+        whole = nbformat.read(paths.ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
+        assert not re.search(r'title="Answer \d|HIDDEN TESTS|SOLUTION', nbformat.writes(notebook))
+        assert not [cell for cell in notebook.cells if cell.get("outputs")]
+        assert "Guess first" in nbformat.writes(notebook) or "Guess" not in nbformat.writes(whole)
+        nbformat.validate(notebook)
+
+
+def test_every_exercise_is_put_and_counts(made, assignments):
+    for (_, name), notebook in made.items():
+        whole = nbformat.read(paths.ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
+        cells = graded(notebook)
+        for number in assignments.exercises(whole):
+            [marked] = [cells[k] for k in (f"check_{number}", f"exercise_{number}")
+                        if k in cells and cells[k].metadata.nbgrader.grade]  # fmt: skip
+            assert marked.metadata.nbgrader.points > 0
+        assert len(cells) == len(
+            {cell.id for cell in notebook.cells if "nbgrader" in cell.metadata}
+        )
+
+
+def test_a_check_takes_the_chapters_answer_and_no_other(made):
+    tried = 0
+    for (form, _), notebook in made.items():
+        cells = graded(notebook)
+        for number in [key[-1] for key in cells if key.startswith("check_")]:
+            if form == "release":
+                with pytest.raises(AssertionError, match="not answered yet"):
+                    run(cells, number)
+                continue
+            run(cells, number)
+            values = {}
+            exec(cells[f"exercise_{number}"].source, values)
+            answer = values[f"answer_{number}"]
+            several = answer if isinstance(answer, list) else [answer]
+            for wrong in ([one * 1.02 + 1 for one in several], several + [1]):
+                with pytest.raises(AssertionError):
+                    run(cells, number, wrong)
+            tried += 1
+    assert tried > 20
+
+
+def test_alexnets_are_what_its_page_shows(made):
+    cells = graded(made["source", "2012_alexnet"])
+    assert "answer_1 = [663936, 1327488]" in cells["exercise_1"].source
+    run(cells, 2, 18.6)  # it says 19 %
+    with pytest.raises(AssertionError):
+        run(cells, 2, 18.4)
+
+
+def test_a_table_that_does_not_fit_is_refused(assignments):
+    whole = nbformat.read(paths.ROOT / "notebooks" / "2012_alexnet.ipynb", as_version=4)
+    for checks, said in [
+        ({"1": {"ask": "", "take": [9]}}, "no number 9"),
+        ({"3": {"ask": "", "take": [0]}}, "no answer of it is stored"),
+    ]:
+        with pytest.raises(ValueError, match=said):
+            assignments.source(whole, checks)
