@@ -7,13 +7,12 @@ candidates take turns, and each round's seconds a step are compared within the r
 import argparse
 import sys
 import time
-from types import SimpleNamespace
 
 import keras
 import numpy as np
 
 import ilsvrc
-from ilsvrc import backend, data, training
+from ilsvrc import backend, data, publishing, training
 
 KINDS = {"whole": (1, 128, 32), "slim": (0.25, 64, 64)}  # width, side (px), batch
 CLASSES = 10
@@ -29,27 +28,13 @@ class Clock(keras.callbacks.Callback):
         self.ends.append(time.perf_counter())
 
 
-class Same(keras.utils.PyDataset):
-    """One batch, again and again."""
-
-    def __init__(self, batch, steps):
-        super().__init__()
-        self.data, self.steps = batch, steps
-
-    def __len__(self):
-        return self.steps
-
-    def __getitem__(self, index):
-        return self.data
-
-
 def ours(width, side, batch, policy):
     """Return a function of a number of steps: train on one float batch, return seconds a step."""
-    with_policy(policy)
+    keras.config.set_dtype_policy(policy)
     model = ilsvrc.chapter("2015_resnet").resnet(
         18, (side, side, 3), CLASSES, width=width, logits=True
     )
-    with_policy("float32")
+    keras.config.set_dtype_policy("float32")
     model.compile(
         keras.optimizers.SGD(0.01, momentum=0.9, weight_decay=1e-4),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
@@ -59,7 +44,7 @@ def ours(width, side, batch, policy):
 
     def run(steps):
         clock = Clock()
-        model.fit(Same((images, labels), steps), verbose=0, callbacks=[clock])
+        model.fit(publishing.Same((images, labels), steps), verbose=0, callbacks=[clock])
         return a_step(clock.ends)
 
     return run
@@ -69,15 +54,15 @@ def chapters(width, side, batch, policy):
     """Return such a function for the chapter's own `fit`: uint8 images, crops, mirror images."""
     real = data.load("imagenette", size=round(side * 8 / 7))
     chapter = ilsvrc.chapter("2015_resnet")
-    with_policy(policy)
+    keras.config.set_dtype_policy(policy)
     model = chapter.resnet(18, (side, side, 3), CLASSES, width=width, logits=True)
 
     def run(steps):
         fed, clock = training.feed(real, batch), Clock()
         fed.train.steps, fed.val = steps, None
-        with_policy(policy)
+        keras.config.set_dtype_policy(policy)
         chapter.fit(model, fed, 1, [clock])
-        with_policy("float32")
+        keras.config.set_dtype_policy("float32")
         return a_step(clock.ends)
 
     return run
@@ -144,10 +129,6 @@ def synthetic(side, batch):
     return images, rng.integers(CLASSES, size=batch, dtype="int32")
 
 
-def with_policy(policy):
-    keras.config.set_dtype_policy(policy)
-
-
 def a_step(ends):
     """Return the median time between the ends of steps, in seconds."""
     return float(np.median(np.diff(ends)))
@@ -164,16 +145,16 @@ def main():
     print(f"{backend.name()} on {backend.device()}, {versions}: images a second (ratio to PyTorch)")
     for kind, shape in KINDS.items():
         for policy in training.POLICIES:
-            ways = SimpleNamespace(
-                eager=torchs(*shape, policy),
-                channels_first=torchs(*shape, policy, channels_last=False),
-                compiled=torchs(*shape, policy, compiled=True),
-                ours=ours(*shape, policy),
-                ours_real=chapters(*shape, policy),
-            )
-            took = {name: [] for name in vars(ways)}
+            ways = {
+                "eager": torchs(*shape, policy),
+                "channels first": torchs(*shape, policy, channels_last=False),
+                "compiled": torchs(*shape, policy, compiled=True),
+                "ours": ours(*shape, policy),
+                "ours, real": chapters(*shape, policy),
+            }
+            took = {name: [] for name in ways}
             for turn in range(asked.rounds + 1):
-                for name, run in vars(ways).items():
+                for name, run in ways.items():
                     seconds = run(asked.steps)
                     if turn:  # the first one compiles
                         took[name].append(seconds)

@@ -357,7 +357,9 @@ def test_the_runs_differ_in_one_thing_each(module):
 
 @pytest.mark.once
 def test_the_ladder_goes_up_as_the_page_says():
-    value = lambda key: facts.value(f"bello2021.{key}_accuracy")  # noqa: E731
+    def value(step):
+        return facts.value(f"bello2021.{step}_accuracy")
+
     assert value("decay") - value("start") == pytest.approx(3.2)
     assert value("d") - value("decay") == pytest.approx(1.2)
     assert value("long") < value("cosine")  # longer training alone loses

@@ -70,6 +70,13 @@ def test_the_nightly_runs_every_chapter_by_itself():
     assert "in 2015_resnet;" in said and "--profile smoke" in said
 
 
+@pytest.mark.parametrize(("year", "pin"), [(2025, "tensorflow==2.19.*"), (2026, "keras==3.13.*")])
+def test_colabs_versions_are_asked_for(year, pin):
+    call = ["make", "--dry-run", "test-colab", f"COLAB={year}"]
+    said = subprocess.check_output(call, cwd=paths.ROOT, text=True)
+    assert pin in said and "--resolution highest" in said
+
+
 def test_every_target_that_is_named_is_phony_or_a_file():
     named = set(re.findall(r"^([a-z][\w-]*):", MAKEFILE, re.MULTILINE))
     phony = re.search(r"\.PHONY: ((?:.*\\\n)*.*)", MAKEFILE)[1].replace("\\\n", " ").split()

@@ -227,7 +227,7 @@ def speed(macs: int, images_per_second: dict[str, float]) -> dict:
     }
 
 
-class _Same(keras.utils.PyDataset):
+class Same(keras.utils.PyDataset):
     """One batch, over and over."""
 
     def __init__(self, batch, steps):
@@ -256,7 +256,7 @@ def throughput(trained, batch: int, steps: int = 60) -> dict[str, float]:
     net, weights = trained.net, trained.net.get_weights()
     real = training.feed(trained.dataset, batch, len(trained.model.outputs)).train
     images, labels = real[0]
-    sources = {"real": real, "synthetic": _Same((*backend.near(images), labels), steps)}
+    sources = {"real": real, "synthetic": Same((*backend.near(images), labels), steps)}
     best = dict.fromkeys(sources, 0.0)
     for _ in range(2):
         for name, source in sources.items():
