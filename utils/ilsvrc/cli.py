@@ -1,4 +1,4 @@
-"""The command line: `ilsvrc data|run|train|show|new-chapter|doctor|scoreboard`."""
+"""The command line: `ilsvrc data|run|train|measure|show|new-chapter|doctor|scoreboard`."""
 
 import os
 import sys
