@@ -229,7 +229,11 @@ class Nightly(SphinxDirective):
 
 
 def ease(app, page, template, context, doctree) -> None:
-    """Load pictures when they come into sight; make the empty heads of tables plain cells."""
+    """Load pictures when they come into sight; give lists and tables the roles that they have.
+
+    The empty heads of tables become plain cells. Docutils calls an entry of the bibliography by a
+    role that ARIA has given up: an entry is an item of its list.
+    """
     if app.builder.name != "html" or "body" not in context:  # on paper everything is in sight
         return
     files = {name: source for source, name in app.builder.images.items()}
@@ -244,6 +248,7 @@ def ease(app, page, template, context, doctree) -> None:
         return found[0].replace("<img", f'<img loading="lazy" {size}', 1)
 
     body = re.sub(r'<img (?![^>]*width)[^>]*?src="[^"]*_images/([^"]+)"', lazy, context["body"])
+    body = body.replace('role="doc-biblioentry"', 'role="listitem"')
     context["body"] = re.sub(r"<th([^>]*)>(?:\s|&nbsp;|&#160;)*</th>", r"<td\1></td>", body)
 
 

@@ -485,7 +485,7 @@ def _svg(model, boxes: list[Box], sections: list, sides: list[list[int]]) -> str
     parts += [_text(x, y, name, "small") for x, y, name in drawing["labels"]]
     title = f"Architecture of {model.name}"
     return (
-        f'<div class="ilsvrc-diagram" style="overflow-x:auto">{STYLE}'
+        f'<div class="ilsvrc-diagram" style="overflow-x:auto" tabindex="0">{STYLE}'
         f'<svg xmlns="http://www.w3.org/2000/svg" role="img" '
         f'aria-label="{html.escape(_described(model, title, drawing))}" '
         f'viewBox="{left:.1f} 0 {width:.1f} {height:.1f}" width="{width:.0f}" '
