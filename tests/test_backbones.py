@@ -366,7 +366,7 @@ def test_a_weight_too_large_for_half_precision_is_kept_whole():
     kept = weights.kept(model, "")
     assert {str(v.dtype) for v in kept.values()} == {"float16", "float32"}
     model.get_layer("norm").moving_variance.assign([0, 0])
-    weights.restore(model, kept)
+    weights.restore(model, records.Record({}, kept).weights)
     assert np.asarray(model.get_layer("norm").moving_variance).tolist() == [2.4e6, 1]
 
 

@@ -530,4 +530,4 @@ def test_what_a_run_leaves_is_what_the_page_draws(module, small):
         np.testing.assert_array_equal(old, new)
     assert found["silenced"].shape == (1 + len(found["sources"]),) and found["silenced"][0] == 1
     assert found["few"].shape == (2, len(module.FEW))
-    assert len(found["weights"]) == len(found["weights/twin"]) == len(found["links"])
+    assert len(found["strengths"]) == len(found["strengths/twin"]) == len(found["links"])

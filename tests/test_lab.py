@@ -102,15 +102,16 @@ def test_training_records_and_reads_back(lab, monkeypatch, tmp_path):
     assert len(trained.sample(10**6)[1]) == len(lab.data.y_val)
     images, labels = trained.few(20)
     assert images.shape == (20, 67, 67, 3) and set(labels) == set(range(10))
-    assert record.arrays["weights/conv1/kernel"].dtype == np.float16
+    assert record.arrays["weights/conv1/kernel"].dtype == np.int8
     check_looks(record, trained)
     fresh = ilsvrc.chapter(CHAPTER).slim_alexnet(logits=True)
-    weights.restore(fresh, record.arrays)
+    weights.restore(fresh, record.weights)
     for name in ("conv1", "conv5"):
         kernels = [np.asarray(one.get_layer(name).kernel) for one in (fresh, trained.model)]
-        np.testing.assert_allclose(*kernels, rtol=1e-3, atol=1e-4)
+        off = np.abs(kernels[0] - kernels[1]).max((0, 1, 2)) / np.abs(kernels[1]).max((0, 1, 2))
+        assert 0 < off.max() < 1 / 253  # of the largest weight of the filter
     with pytest.raises(ValueError, match=r"no weight 'kernel'.*'conv1'"):
-        weights.restore(ilsvrc.chapter(CHAPTER).alexnet(), record.arrays)
+        weights.restore(ilsvrc.chapter(CHAPTER).alexnet(), record.weights)
 
     other = Lab(CHAPTER, "smoke").train("alexnet")  # a new sitting picks the finished run up
     assert other.history == trained.history and other.seconds == trained.seconds

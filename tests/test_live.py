@@ -38,6 +38,18 @@ def live():
     return module
 
 
+def before_training(name):
+    """Return what `fit` trains, the network in it with its published weights, and their record."""
+    record, model = records.read(paths.record(name, "live")), built(name)
+    few = training.feed(data.load("photographs", record["data"]["stored_size"], images=40), 40)
+    few.mean = np.array(record["data"]["mean"], "float32")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(keras.Model, "fit", lambda net, *given, **options: net)
+        net = ilsvrc.chapter(name).fit(model, few, 1, [])
+    weights.restore(model, record.weights)
+    return net, model, record
+
+
 @pytest.fixture(scope="module")
 def in_keras():
     """Return a function that gives what Keras says of a photograph, fed as the course does it.
@@ -47,21 +59,12 @@ def in_keras():
     """
     nets = {}
 
-    def before_training(name):
-        record, model = records.read(paths.record(name, "live")), built(name)
-        few = training.feed(data.load("photographs", record["data"]["stored_size"], images=40), 40)
-        few.mean = np.array(record["data"]["mean"], "float32")
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(keras.Model, "fit", lambda net, *given, **options: net)
-            net = ilsvrc.chapter(name).fit(model, few, 1, [])
-        weights.restore(model, record.arrays)
-        return net, model, record["data"]["stored_size"]
-
     def answers(name, photograph, *squares):
         if name not in nets:
             nets[name] = before_training(name)
-        net, model, stored = nets[name]
-        image = augment.prepare(net, data.square(photograph, stored)[None])
+        net, model, record = nets[name]
+        square = data.square(photograph, record["data"]["stored_size"])
+        image = augment.prepare(net, square[None])
         images = np.repeat(image, 1 + len(squares), axis=0)
         for covered, (x, y, side) in zip(images[1:], squares, strict=True):
             top, left = y - side // 2, x - side // 2
@@ -86,9 +89,25 @@ def test_the_book_brings_a_network_for_every_box(live):
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_record_keeps_all_weights_of_its_network(name):
-    kept = records.read(paths.record(name, "live")).arrays
-    with_weights = {n: a.shape for n, a in kept.items() if n.startswith("weights/")}
-    assert with_weights == {n: a.shape for n, a in weights.kept(built(name), "").items()}
+    there = {w.path: tuple(w.shape) for w in built(name).weights}
+    kept = records.read(paths.record(name, "live")).weights
+    assert {n: a.shape for n, a in kept.items()} == there
+
+
+@pytest.mark.real
+@pytest.mark.once
+@pytest.mark.parametrize("name", NETWORKS)
+def test_rounded_weights_answer_as_the_trained_ones_did(name, real_imagenette):
+    if real_imagenette.name != "imagenette2-224":
+        pytest.skip("no imagenette2-224, which the runs were tested on")
+    net, model, record = before_training(name)
+    images = data.load("imagenette2-224", record["data"]["stored_size"]).x_val
+    parts = [augment.prepare(net, images[at : at + 256]) for at in range(0, len(images), 256)]
+    found = [keras.ops.argmax(model(part, training=False), 1) for part in parts]
+    answers = np.concatenate([keras.ops.convert_to_numpy(one) for one in found])
+    assert (answers == record.answers[0]).mean() > 0.99
+    right = (answers == record.arrays["labels"]).mean()
+    assert right == pytest.approx(record["top1"]["mean"], abs=2e-3)
 
 
 def test_a_page_says_how_much_it_will_load_and_nothing_where_there_is_nothing(live, tmp_path):

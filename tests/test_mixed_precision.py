@@ -336,11 +336,11 @@ def test_a_run_is_told_trained_recorded_and_read_back(lab, displayed, tmp_path):
     assert all(np.isfinite(array.astype("float32")).all() for array in floats)
     assert record.arrays["features/classes"].std() > 1
     fresh = network((24, 24, 3), 10)
-    weights.restore(fresh, record.arrays)
+    weights.restore(fresh, record.weights)
     kernels = [
         ops.convert_to_numpy(one.get_layer("conv2").kernel) for one in (fresh, trained.model)
     ]
-    np.testing.assert_allclose(*kernels, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(*kernels, atol=np.abs(kernels[1]).max() / 253)
     again = Lab(CHAPTER, "smoke").train("alexnet")  # from the cache
     assert again.history == trained.history
     np.testing.assert_allclose(again.probabilities, trained.probabilities, atol=1e-6)

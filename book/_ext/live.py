@@ -36,7 +36,12 @@ def weights(record: records.Record) -> str:
     """Return the script that brings a record's network: what it is, and its weights in base64."""
     facts = record.facts
     network, images = facts["network"], facts["data"]
-    kept = {name: a for name, a in record.arrays.items() if name.startswith("weights/")}
+    arrays = []  # name, shape and, of int8, each filter's scale; others are float32
+    content = b""
+    for name in record.weights:
+        kept, scales = record.arrays[f"weights/{name}"], record.arrays.get(f"scales/{name}")
+        arrays.append((name, kept.shape, None if scales is None else scales.tolist()))
+        content += kept.astype("<f4" if scales is None else "i1").tobytes()
     told = {
         "about": (
             f"{network['name']}, {network['parameters']:,} parameters, trained for "
@@ -48,8 +53,8 @@ def weights(record: records.Record) -> str:
         "size": images["size"],
         "stored": images["stored_size"],
         "mean": images["mean"],
-        "shapes": [(name.removeprefix("weights/"), a.shape) for name, a in kept.items()],
-        "weights": _base64(b"".join(a.astype("<f2").tobytes() for a in kept.values())),
+        "arrays": arrays,
+        "weights": _base64(content),
     }
     return f"ilsvrcNetwork.records[{json.dumps(facts['chapter'])}] = {json.dumps(told)};\n"
 

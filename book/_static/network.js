@@ -167,23 +167,19 @@ globalThis.ilsvrcNetwork = (() => {
 
   // What goes in
 
-  // The weights of a record: half-precision numbers, one array after the other, in base64.
-  function unpack({ shapes, weights }) {
-    const numbers = Float32Array.from({ length: 2 ** 16 }, (_, bits) => half(bits));
-    const bytes = Uint8Array.from(atob(weights), (letter) => letter.charCodeAt(0));
+  // The weights of a record, one array after the other, in base64: whole numbers of 8 bits times the
+  // scale of their filter, which is their last axis, or numbers of 32 bits.
+  function unpack({ arrays, weights }) {
+    const bytes = Uint8Array.from(atob(weights), (letter) => letter.charCodeAt(0)).buffer;
     let at = 0;
-    return Object.fromEntries(shapes.map(([name, shape]) => {
-      const data = new Float32Array(shape.reduce((a, b) => a * b));
-      for (let i = 0; i < data.length; i++, at += 2) data[i] = numbers[bytes[at] + 256 * bytes[at + 1]];
-      return [name, { shape, data }];
+    return Object.fromEntries(arrays.map(([name, shape, scales]) => {
+      const size = shape.reduce((a, b) => a * b);
+      const end = at + size * (scales ? 1 : 4);
+      const stored = new (scales ? Int8Array : Float32Array)(bytes.slice(at, end));
+      at = end;
+      const scale = (i) => (scales ? scales[i % scales.length] : 1);
+      return [name, { shape, data: Float32Array.from(stored, (number, i) => number * scale(i)) }];
     }));
-  }
-
-  // A number of 16 bits: one for the sign, five for the exponent, ten for the fraction.
-  function half(bits) {
-    const [exponent, fraction] = [(bits >> 10) & 31, (bits & 1023) / 1024];
-    const size = exponent ? 2 ** (exponent - 15) * (1 + fraction) : 2 ** -14 * fraction;
-    return bits >> 15 ? -size : size;
   }
 
   const ONE = 2 ** 22; // Pillow resizes in whole numbers, of which these are one

@@ -42,6 +42,17 @@ class Record:
         )
 
     @property
+    def weights(self) -> dict[str, np.ndarray]:
+        """Return what `weights.kept` put in: "<layer>/<weight>" -> float32."""
+        kept = {
+            n.removeprefix("weights/"): a
+            for n, a in self.arrays.items()
+            if n.startswith("weights/")
+        }
+        scales = {name: self.arrays.get(f"scales/{name}", 1) for name in kept}
+        return {name: kept[name].astype("float32") * scales[name] for name in kept}
+
+    @property
     def filters(self) -> dict[int, np.ndarray]:
         """Return the first convolution's kernel by epoch, float32."""
         kernels = self.arrays["filters"].astype("float32")
