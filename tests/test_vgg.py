@@ -410,6 +410,21 @@ def test_here_depth_loses_at_every_step_in_training_too_and_the_curves_still_ris
         assert verdict[claim] == "the opposite"
 
 
+def test_after_thirty_epochs_11_and_16_layers_are_level(published, told):
+    claim = "16 layers do better than 11, 30 epochs"
+    assert (
+        told["verdict"][claim] == "too small to see here" and abs(told["here (points)"][claim]) < 1
+    )
+    curves = {
+        n: published[n].by_epoch("val_accuracy").mean(0) for n in ("A", "D", "A-long", "D-long")
+    }
+    assert 2.5 < 100 * (curves["A"][-1] - curves["D"][-1]) < 3.5  # "three points behind"
+    for name in ("A-long", "D-long"):
+        assert np.ptp(curves[name][-4:]) < 0.01 and 0.775 < curves[name][-1] < 0.785
+    error = {n: facts.value(f"vgg.{n}_top1_error_256") for n in "ad"}
+    assert 2.2 < error["a"] - error["d"] < 2.8  # "two and a half points in the paper"
+
+
 def test_what_is_said_of_the_other_claims(told):
     verdict, here = told["verdict"], told["here (points)"]
     assert verdict["three layers of 1 x 1 help"] == "the opposite"
