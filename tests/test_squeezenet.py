@@ -15,7 +15,7 @@ from PIL import Image
 
 import ilsvrc
 import networks
-from ilsvrc import facts, ledger
+from ilsvrc import facts, ledger, paths, records
 
 NAME = "2016_squeezenet"
 COUNTS = {"1.0": (1_248_424, 0.819), "1.1": (1_235_496, 0.349)}  # parameters, billion MACs
@@ -403,3 +403,13 @@ def test_the_slim_sibling_takes_small_images(module):
     assert slim.layers[-1].name == "average" and slim.count_params() < 250_000
     check_relus(slim)
     assert re.fullmatch(r"squeezenet1\.0", slim.name)
+
+
+def test_the_published_run_bears_six_bits_and_not_a_third_of_its_weights(module):
+    record = records.read(paths.record(NAME, "squeezenet"))
+    right = dict(zip((32, *module.BITS), record.arrays["bits/right"], strict=True))
+    lost = {bits: 100 * float(right[32] - right[bits]) for bits in module.BITS}
+    assert max(abs(lost[bits]) for bits in (8, 7, 6)) < 1
+    assert (round(lost[5]), round(lost[4])) == (3, 9) and right[2] < 0.15
+    kept = dict(zip(module.KEPT, record.arrays["kept/right"], strict=True))
+    assert kept[1 / 3] < 0.15 < 0.4 < kept[0.6]
