@@ -104,7 +104,10 @@ def _epochs(count: int) -> str:
 def published(record: records.Record | None) -> Markdown:
     """Return the sentence that leads a page: which network, on what, how long, how good."""
     if record is None:
-        return Markdown("**The published run** has no record as yet.")
+        return Markdown(
+            "**The published run** has no record as yet. Until it and the runs of the claims are "
+            "made, the figures and sentences that need them are missing on this page."
+        )
     f = record.facts
     squashed = ", squashed" if f["data"]["squashed"] and "squash" not in f["data"]["title"] else ""
     seeds = "" if f["top1"]["seeds"] == 1 else f" (mean of {f['top1']['seeds']} seeds)"
