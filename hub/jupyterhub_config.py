@@ -4,6 +4,7 @@
 environment, with its usual value here.
 """
 
+import grp
 import os
 import pwd
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 HUB = Path(sys.executable).parent
+GROUP = os.environ.get("HUB_GROUP", "students")  # of the machine: who may come in
 COURSE = os.environ.get("HUB_COURSE", "imagenet-winners")  # the repository's name, its folder too
 
 
@@ -24,6 +26,9 @@ def closed(spawner):
     os.chmod(home(spawner), 0o700)
 
 
+for student in grp.getgrnam(GROUP).gr_mem:  # who has an account now, too, before the first visit
+    os.chmod(pwd.getpwnam(student).pw_dir, 0o700)
+
 c = get_config()  # noqa: F821
 c.JupyterHub.bind_url = os.environ.get("HUB_URL", "http://127.0.0.1:8000")
 c.JupyterHub.hub_port = int(os.environ.get("HUB_PORT", "8081"))
@@ -31,7 +36,7 @@ c.ConfigurableHTTPProxy.api_url = os.environ.get("HUB_PROXY", "http://127.0.0.1:
 c.ConfigurableHTTPProxy.command = [
     str(ROOT / "build/hub/node_modules/.bin/configurable-http-proxy")
 ]
-c.PAMAuthenticator.allowed_groups = {os.environ.get("HUB_GROUP", "students")}
+c.PAMAuthenticator.allowed_groups = {GROUP}
 c.PAMAuthenticator.open_sessions = False
 
 c.Spawner.cmd = [str(HUB / "jupyterhub-singleuser")]

@@ -48,7 +48,7 @@ def may(what):
 print("SEEN", __import__("json").dumps({
     "user": __import__("getpass").getuser(),
     "course": ilsvrc.__file__,
-    "array": colours.x_train.filename,
+    "array": str(colours.x_train.filename),
     "own": [str(path) for path in (paths.cache() / "arrays").glob("*")],
     "write": may(lambda: open(colours.x_train.filename, "r+b")),
     "list": {name: may(lambda: os.listdir(pathlib.Path("/home") / name)) for name in NAMES},
@@ -121,7 +121,8 @@ def repository(tmp_path_factory):
     for name in ("utils", "chapters", "notebooks"):  # as they are, committed or not
         shutil.copytree(paths.ROOT / name, folder / "work" / name, dirs_exist_ok=True)
     notebook = nbformat.v4.new_notebook(
-        cells=[nbformat.v4.new_code_cell(f"NAMES = {STUDENTS}{CLASS}")]
+        cells=[nbformat.v4.new_code_cell(f"NAMES = {STUDENTS}{CLASS}")],
+        metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}},
     )
     nbformat.write(notebook, folder / "work" / "notebooks" / "class.ipynb")
     call(*git, "-C", folder / "work", "add", "--all")
@@ -219,6 +220,8 @@ def follow(browser, hub, repository, notebook, name, password=None):
 def run_all(browser, file):
     """Run all cells by the menu; return them from the student's disk when the last is done."""
     [menu] = [m for m in browser.find_elements("css selector", ITEM[0]) if m.text.strip() == "Run"]
+    for dialog in browser.find_elements("css selector", ".jp-Dialog"):
+        pytest.fail(f"JupyterLab asks something: {dialog.text}")
     menu.click()
     [item] = until(lambda: browser.find_elements("css selector", ITEM[1]), 30)
     ActionChains(browser).move_to_element(item).pause(1).click().perform()
