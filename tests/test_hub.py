@@ -260,10 +260,9 @@ def size(folder):
 
 @pytest.mark.parametrize("name", STUDENTS)
 def test_a_student_runs_a_chapter_and_is_alone_in_it(
-    name, browser, hub, repository, students, shared
+    name, own_browser, hub, repository, students, shared
 ):
-    home = Path("/home", name)
-    browser.execute_cdp_cmd("Network.clearBrowserCookies", {})
+    home, browser = Path("/home", name), own_browser
     began = time.time()
     follow(browser, hub, repository, CHAPTER, name, students[name])
     opened = time.time() - began
