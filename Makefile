@@ -10,7 +10,7 @@ EVERYTHING := --extra tensorflow --extra jax --extra book --extra test
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup book pdf slides print check-book test lint test-tensorflow test-notebooks test-jax test-chapter \
-  test-lowest test-newest test-colab test-bound audit check-links format notebooks lab hub assignments run \
+  test-lowest test-newest test-colab test-bound test-hub audit check-links format notebooks lab hub assignments run \
   nightly chapters report lock clean
 
 help: ## list these commands
@@ -97,6 +97,9 @@ test-bound: .venv/ready
 	$(BOUND) -m pip install --quiet --no-deps --no-compile -r .venv-bound/bound.txt
 	$(BOUND) -m pip install --quiet --no-deps --no-build-isolation --editable .
 	KERAS_BACKEND=tensorflow $(BOUND) $(PYTEST) -m "not browser"
+
+test-hub: .venv/ready hub ## a real JupyterHub with two students, in Chromium; as root: it makes users and removes them
+	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest -n 0 -p no:randomly -s -m hub tests/test_hub.py
 
 audit: .venv/ready ## known vulnerabilities of what requirements.lock names (asks the internet)
 	$(PYTHON) -m venv --clear build/audit

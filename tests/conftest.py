@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import threading
 import time
+from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -139,21 +140,21 @@ def displayed(monkeypatch):
     return shown
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    """Return a headless Chromium that can reach nothing but this machine."""
+@contextmanager
+def chromium(folder):
+    """Start a headless Chromium that can reach nothing but this machine; it lives in `folder`."""
     from selenium import webdriver
     from selenium.webdriver.chrome.service import Service
 
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    binary = shutil.which("chromium") or shutil.which("chromium-browser")
     driver = shutil.which("chromedriver")
-    if not (chromium and driver):
+    if not (binary and driver):
         if os.environ.get("CI"):
             pytest.fail("CI has no Chromium: install chromium and chromium-driver")
         pytest.skip("no Chromium here: install chromium and chromium-driver")
     options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for option in [*CHROMIUM, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"]:
+    options.binary_location = binary
+    for option in [*CHROMIUM, f"--user-data-dir={folder}"]:
         options.add_argument(option)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     browser = webdriver.Chrome(options=options, service=Service(driver))
@@ -161,6 +162,20 @@ def browser(tmp_path_factory):
     browser.get("about:blank")  # Chromium's own first page is gone, and its requests with it
     yield browser
     browser.quit()
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    """Return a browser for the tests of a module."""
+    with chromium(tmp_path_factory.mktemp("chromium")) as one:
+        yield one
+
+
+@pytest.fixture
+def own_browser(tmp_path):
+    """Return a browser for one test, as each student has one."""
+    with chromium(tmp_path / "chromium") as one:
+        yield one
 
 
 @pytest.fixture(scope="module")

@@ -212,9 +212,9 @@ EARLIER = {
     ],
     "2013_zfnet": ["baseline", "first-11-2", "first-11-4", "first-7-4", "zfnet"],
     "2014_googlenet": [
-        *("baseline", "dense", "googlenet", "no-reductions", "one-size", "seven"),
+        *("baseline", "dense", "no-reductions", "one-size", "seven"),
     ],
-    "2015_resnet": ["resnet", "resnet-34", "resnet-34-b", "resnet-34-c", "resnet34"],
+    "2015_resnet": ["resnet-34", "resnet-34-b", "resnet-34-c", "resnet34"],
     "2016_resnet_v2": ["original-152", "preactivation-152", "resnet_v2"],
 }
 

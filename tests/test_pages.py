@@ -62,7 +62,7 @@ def core(parts):
     return parts
 
 
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("name", [*PAGES, "modern"])
 def test_a_chapter_and_its_core_keep_their_length(name):
     parts = cells(name)
     assert words(core(parts)) <= 1500 and visible(core(parts)) <= 100
@@ -117,7 +117,7 @@ def test_the_first_thing_a_reader_sees_is_a_picture_or_a_question(name):
         return
 
 
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("name", [*PAGES, "modern"])
 def test_terms_are_linked_at_their_first_use(name):
     text = chapters.path(name).read_text(encoding="utf-8")
     linked = re.findall(r"\{term\}`(?:[^`<]*<)?([^`>]+)>?`", text)
