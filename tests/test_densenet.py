@@ -12,7 +12,7 @@ from keras import layers
 
 import ilsvrc
 import networks
-from ilsvrc import facts, ledger
+from ilsvrc import facts, ledger, paths, records
 
 NAME = "2016_densenet"
 COUNTS = {121: (7_978_856, 2.834), 169: (14_149_480, 3.360), 201: (20_013_928, 4.291)}
@@ -531,3 +531,43 @@ def test_what_a_run_leaves_is_what_the_page_draws(module, small):
     assert found["silenced"].shape == (1 + len(found["sources"]),) and found["silenced"][0] == 1
     assert found["few"].shape == (2, len(module.FEW))
     assert len(found["strengths"]) == len(found["strengths/twin"]) == len(found["links"])
+
+
+# What the page says of its published run
+
+
+@pytest.fixture(scope="module")
+def published():
+    return records.read(paths.record("2016_densenet", "densenet"))
+
+
+def test_the_published_runs_curves_are_as_their_caption_says(published):
+    history = {k: np.array(v) for k, v in published["seeds"][0]["history"].items()}
+    assert round(100 * history["accuracy"][-1]) == 89
+    assert round(100 * history["val_accuracy"][-1]) == 76
+    assert np.ptp(history["val_accuracy"][-5:]) < 0.01 and np.ptp(history["val_loss"][-6:]) < 0.035
+
+
+def test_the_oldest_sources_do_better_alone_than_the_newest(module, published):
+    newest, oldest = published.arrays["few"].astype(float)
+    assert newest[0] < 0.2 and (oldest > newest).all() and module.FEW[-1] == 8
+
+
+def test_what_the_page_says_of_the_papers_four_sights(module, published):
+    links, weights = published.arrays["links"], published.arrays["strengths"].astype(float)
+    end = weights[links[:, 1] == "dense"]
+    assert end[len(end) // 2 :].mean() / end[: len(end) // 2].mean() == pytest.approx(1.2, abs=0.03)
+    for reader in set(links[:, 1]):
+        read = weights[links[:, 1] == reader]
+        assert read.min() > 0.6 * read.max()  # spread over all
+        if len(read) > 1 and reader != "dense":
+            assert read[0] > 0.95 * read.mean()  # the block's input comes first
+
+
+def test_without_a_blocks_input_the_network_guesses(published):
+    right = published.arrays["silenced"].astype(float)
+    lost = dict(zip(published.arrays["sources"], right[0] - right[1:], strict=True))
+    inputs = {name for name in lost if not name.startswith("dense")}
+    assert len(inputs) == 4
+    assert all((cost > 0.6) == (name in inputs) for name, cost in lost.items())
+    assert max(cost for name, cost in lost.items() if name not in inputs) < 0.15
