@@ -83,7 +83,7 @@ def test_the_sum_is_less_sure_and_better_calibrated(found):
         sure, right = p.max(-1), p.argmax(-1) == labels
         return sure.mean() - right.mean()
 
-    assert apart(best) > 0.05 and -0.06 < apart(P.mean(0)) < 0  # too sure; a little too modest
+    assert apart(best) > 0.05 and -0.08 < apart(P.mean(0)) < 0  # too sure; a little too modest
     assert P.mean(0).max(-1).mean() < best.max(-1).mean() - 0.05
 
 

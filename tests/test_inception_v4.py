@@ -440,6 +440,14 @@ def test_the_published_run_ends_where_the_caption_says(published):
 
 
 @pytest.mark.once
+def test_without_shortcuts_the_published_run_gets_there_too(published):
+    plain = records.read(paths.record("2016_inception_v4", "inception_v4"))
+    assert plain["top1"]["mean"] > published["top1"]["mean"] - 0.01
+    assert plain["network"]["macs"] == pytest.approx(published["network"]["macs"], rel=0.05)
+    same = [{k: v for k, v in one["recipe"].items() if k != "key"} for one in (plain, published)]
+    assert same[0] == same[1]
+
+
 def test_a_scale_keeps_the_last_layer_alive_and_not_yet_the_loss_low(published):
     found = {key: published.arrays[f"deaths/{key}"].astype(float) for key in ("zeros", "losses")}
     plain, some, small = found["zeros"][..., -1]  # by scale: (widths, rates)
