@@ -12,7 +12,7 @@ from keras import layers
 
 import ilsvrc
 import networks
-from ilsvrc import facts, ledger, training
+from ilsvrc import facts, ledger, paths, records, training
 
 NAME = "2019_efficientnet"
 COUNTS = {  # parameters that learn, billion MACs
@@ -630,3 +630,18 @@ def test_the_papers_numbers_say_what_the_page_says(module):
     wide = module.efficientnet(ratio=0.25 * 6)
     first = 5 * 8 * (2 * 32 + 1)  # the first block does not expand, and ratio 1.5 widens it too
     assert networks.learnable(wide) - first == COUNTS["B0"][0] + more
+
+
+def test_what_the_page_says_of_the_published_run():
+    record = records.read(paths.record("2019_efficientnet", "efficientnet"))
+    history = record["seeds"][0]["history"]
+    ends = [round(100 * history[key][-1]) for key in ("accuracy", "val_accuracy")]
+    assert ends == [80, 68] and np.ptp(history["val_accuracy"][-6:]) < 0.01
+    arrays = {key: record.arrays[key].astype(float) for key in ("cut", "ring/trained", "ring/twin")}
+    ring = arrays["ring/trained"] - arrays["ring/twin"]
+    five = record.arrays["sizes"] == 5
+    assert [*np.flatnonzero(five)] == [2, 5, 6, 7, 8]
+    assert ring[2] < -0.1 and abs(ring[5:9]).max() < 0.04
+    lost = 100 * (arrays["cut"][0] - arrays["cut"][1:])
+    assert [*np.flatnonzero(lost > 2)] == [2, 5, 7] and lost.argmax() == 2
+    assert sorted(lost)[-2] > 10 > sorted(lost)[-3]
