@@ -215,7 +215,7 @@ EARLIER = {
         *("baseline", "dense", "no-reductions", "one-size", "seven"),
     ],
     "2015_resnet": ["resnet-34", "resnet-34-b", "resnet-34-c"],
-    "2016_resnet_v2": ["original-152", "preactivation-152", "resnet_v2"],
+    "2016_resnet_v2": ["original-152", "preactivation-152"],
 }
 
 
