@@ -11,7 +11,7 @@ from keras import layers, ops
 
 import ilsvrc
 import networks
-from ilsvrc import facts, ledger
+from ilsvrc import facts, ledger, paths, records
 
 NAME = "2017_mobilenet"
 COUNTS = {  # parameters that learn, billion MACs
@@ -523,3 +523,20 @@ def test_what_a_run_leaves_is_what_the_page_draws(module):
         assert found[key].shape == (14,) and found[key][0] == 1
     assert found["patterns/trained"].shape == found["patterns/twin"].shape == (13, 3, 3)
     assert found["filters/trained/12"].shape == (3, 3, 48)
+
+
+def test_what_the_page_says_of_the_published_run():
+    record = records.read(paths.record("2017_mobilenet", "mobilenet"))
+    history = record["seeds"][0]["history"]
+    assert [round(100 * history[key][-1]) for key in ("accuracy", "val_accuracy")] == [81, 70]
+    assert np.ptp(history["val_accuracy"][-5:]) < 0.01
+    smooth = {}
+    for whose in ("trained", "twin"):
+        parts = record.arrays[f"patterns/{whose}"].astype(float)
+        smooth[whose] = parts[:, 0, 0] + parts[:, 0, 1] + parts[:, 1, 0]
+    more = smooth["trained"] - smooth["twin"]
+    assert more[:6].min() > 0.05 and abs(more[7:].mean()) < 0.02
+    whole, *blind = record.arrays["without/blind"].astype(float)
+    dealt = record.arrays["without/dealt"].astype(float)[1:]
+    assert max(blind) == blind[-1] < whole - 0.1 and (dealt < blind).all()
+    assert dealt[:6].max() < 0.2
