@@ -20,7 +20,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.expected_conditions import alert_is_present
 from selenium.webdriver.support.wait import WebDriverWait
 
-from ilsvrc import chapters, paths
+from ilsvrc import chapter, chapters, paths, vis
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.tools]
 bs4 = pytest.importorskip("bs4", reason="the book's tools are not installed here")
@@ -170,6 +170,12 @@ def barriers(browser):
     return browser.execute_async_script(AXE)
 
 
+def without_barriers(body):
+    """Return a page with a `<main>` of one's own in which axe-core finds nothing else to say."""
+    text = PAGE.format(body).replace("<html ", "<html lang='en' ").replace("article>", "div>")
+    return text.replace("<head>", "<head><title>A page</title>")
+
+
 def dead_links(html):
     """Return the links of a book's pages, as "page: address", that lead nowhere in the book."""
     texts = {path: path.read_text(encoding="utf-8") for path in html.rglob("*.html")}
@@ -283,11 +289,20 @@ def test_the_book_has_no_dead_link(html):
     ],
 )
 def test_a_planted_barrier_is_found(browser, serve, tmp_path, body, rule):
-    text = PAGE.format(body).replace("<html ", "<html lang='en' ").replace("article>", "div>")
-    (tmp_path / "page.html").write_text(text.replace("<head>", "<head><title>A page</title>"))
+    (tmp_path / "page.html").write_text(without_barriers(body))
     go(browser, f"{serve(tmp_path)}/page.html", "light", 1300)
     found = barriers(browser)
     assert (found == []) if rule is None else any(rule in one for one in found), found
+
+
+def test_a_wide_drawing_can_be_scrolled_by_keyboard(browser, serve, tmp_path):
+    drawing = vis.diagram(chapter("2014_googlenet").slim_googlenet())._repr_html_()
+    body = f"<main style='width: 360px'><h1>A network</h1>{drawing}</main>"
+    (tmp_path / "page.html").write_text(without_barriers(body))
+    go(browser, f"{serve(tmp_path)}/page.html", "light", 1300)
+    box = browser.find_element("css selector", ".ilsvrc-diagram")
+    assert int(box.get_property("scrollWidth")) > int(box.get_property("clientWidth"))
+    assert barriers(browser) == []
 
 
 FEW_BARRIERS = [

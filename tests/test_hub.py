@@ -75,7 +75,7 @@ def ready(request):
     if "hub" not in request.config.option.markexpr:
         pytest.skip("asked by `make test-hub` alone: it makes users of this machine")
     if not HUB.exists() or not PROXY.exists():
-        pytest.skip("the hub is not set up here: make test-hub")
+        pytest.fail("the hub is not set up here: make test-hub")
     if os.geteuid() != 0:
         pytest.fail("A hub starts its students' servers as themselves: sudo make test-hub")
     try:

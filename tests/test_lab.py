@@ -54,6 +54,13 @@ def test_the_box_says_what_will_happen(lab, displayed):
     assert lab.expectation("alexnet")["parameters"] == slim.count_params()  # it has no statistics
 
 
+def test_a_picture_without_its_runs_is_missed_aloud(lab, displayed):
+    record = lab.published("alexnet")
+    assert page.complete({"one": record}) and not displayed
+    assert not page.complete({"one": record, "other": None, "third": None})
+    assert "3 runs" in displayed[0] and "2 have no record" in displayed[0]
+
+
 def check_looks(record, trained):
     """The arrays of a headline run are what its network makes of the probe, and of noise."""
     arrays, names = record.arrays, record["data"]["class_names"]

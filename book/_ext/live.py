@@ -38,7 +38,7 @@ def weights(record: records.Record) -> str:
     network, images = facts["network"], facts["data"]
     arrays = []  # name, shape and, of int8, each filter's scale; others are float32
     content = b""
-    for name in record.weights:
+    for name in (key[len("weights/") :] for key in record.arrays if key.startswith("weights/")):
         kept, scales = record.arrays[f"weights/{name}"], record.arrays.get(f"scales/{name}")
         arrays.append((name, kept.shape, None if scales is None else scales.tolist()))
         content += kept.astype("<f4" if scales is None else "i1").tobytes()

@@ -105,8 +105,7 @@ def published(record: records.Record | None) -> Markdown:
     """Return the sentence that leads a page: which network, on what, how long, how good."""
     if record is None:
         return Markdown(
-            "**The published run** has no record as yet. Until it and the runs of the claims are "
-            "made, the figures and sentences that need them are missing on this page."
+            "**The published run** has no record as yet. What needs it is missing on this page."
         )
     f = record.facts
     squashed = ", squashed" if f["data"]["squashed"] and "squash" not in f["data"]["title"] else ""
@@ -121,6 +120,22 @@ def published(record: records.Record | None) -> Markdown:
         f"{f['data']['val']:,} validation images its top-1 accuracy is "
         f"**{f['top1']['mean']:.1%}** from one view{ten}{seeds}.{_earlier([record])}"
     )
+
+
+def complete(runs: dict[object, records.Record | None]) -> bool:
+    """Return whether all runs of a picture have records; else say in its place that some have not.
+
+    Args:
+        runs: The picture's runs, each with its record or None.
+    """
+    missing = sum(record is None for record in runs.values())
+    if missing:
+        which = "has" if missing == 1 else "have"
+        display(Markdown(
+            f"**A picture is missing here.** Of the {len(runs)} runs that it is drawn from "
+            f"{missing} {which} no record as yet."
+        ))  # fmt: skip
+    return not missing
 
 
 def which(lab: Lab, claims: str | None = None):

@@ -32,7 +32,11 @@ def kept(model: keras.Model, prefix: str) -> dict[str, np.ndarray]:
 
 
 def rounded(kernel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return a kernel (..., filters) as int8, and the scale of each filter, float32 (filters,)."""
+    """Return a kernel (..., filters) as int8, and the scale of each filter, float32 (filters,).
+
+    A filter is a place on the last axis. A depthwise kernel (height, width, maps, 1) has one there,
+    so it gets one scale for all its maps.
+    """
     scales = np.abs(kernel).max(tuple(range(kernel.ndim - 1))).astype("float32") / LEVELS
     return np.rint(kernel / np.where(scales > 0, scales, 1)).astype("int8"), scales
 
