@@ -388,7 +388,8 @@ def test_localisation_has_the_order_that_the_page_tells(module, published):
     middle = np.concatenate([wrong["resnet"], wrong["vgg"]])
     assert wrong["squeezenet"].max() < min(fixed - 3, middle.min() - 1)
     assert middle.max() < min(fixed - 1, wrong["mobilenet"].min() - 1)
-    assert wrong["vgg"].min() < wrong["resnet"].max() and wrong["resnet"].min() < wrong["vgg"].max()
+    spread = max(np.std(wrong[name], ddof=1) for name in ("vgg", "resnet"))
+    assert abs(wrong["vgg"].mean() - wrong["resnet"].mean()) < spread
     assert abs(wrong["mobilenet"] - fixed).max() < 0.1
     for name in wrong:
         assert 0.8 < averaged[name].mean() - wrong[name].mean() < 2.5
@@ -406,5 +407,6 @@ def test_detection_has_the_order_that_the_page_tells(module, published):
     assert max(reached, key=reached.get) == "squeezenet" and reached["squeezenet"] > 0.6
     assert min(reached, key=reached.get) == "mobilenet" and reached["mobilenet"] < 0.1
     assert 0.45 < published["mobilenet"]["top1"]["mean"] < 0.55
+    assert all(0.66 < published[name]["top1"]["mean"] < 0.74 for name in ("resnet", "vgg"))
     assert abs(reached["resnet"] - reached["vgg"]) < 0.03
     assert min(published, key=lambda name: published[name]["top1"]["mean"]) == "mobilenet"
