@@ -393,7 +393,9 @@ def test_localisation_has_the_order_that_the_page_tells(module, published):
     assert abs(wrong["mobilenet"] - fixed).max() < 0.1
     for name in wrong:
         assert 0.8 < averaged[name].mean() - wrong[name].mean() < 2.5
-        assert module.challenge_errors(published[name], "maps").min() > 60
+        missed = 100 * (published[name].arrays["rank/maps"] >= 5).mean()  # the class alone
+        assert 60 < module.challenge_errors(published[name], "maps").min() < 2 * missed
+    assert all(abs(averaged[name].mean() - fixed) < 0.3 for name in ("vgg", "resnet"))
 
 
 @pytest.mark.once
@@ -406,7 +408,13 @@ def test_detection_has_the_order_that_the_page_tells(module, published):
     }
     assert max(reached, key=reached.get) == "squeezenet" and reached["squeezenet"] > 0.6
     assert min(reached, key=reached.get) == "mobilenet" and reached["mobilenet"] < 0.1
-    assert 0.45 < published["mobilenet"]["top1"]["mean"] < 0.55
+    assert all(0.45 < published[n]["top1"]["mean"] < 0.55 for n in ("mobilenet", "squeezenet"))
+    ends = {
+        name: module.precision_by_recall(module.rows_of(record), *module.apart(record))
+        for name, record in published.items()
+    }
+    assert round(ends["mobilenet"][0][-1], 1) == 0.6 and ends["mobilenet"][1][:20].max() < 0.5
+    assert all(ends[name][1][:5].min() == 1 for name in ("vgg", "resnet", "squeezenet"))
     assert all(0.66 < published[name]["top1"]["mean"] < 0.74 for name in ("resnet", "vgg"))
     assert abs(reached["resnet"] - reached["vgg"]) < 0.03
     assert min(published, key=lambda name: published[name]["top1"]["mean"]) == "mobilenet"
