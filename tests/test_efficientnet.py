@@ -155,7 +155,7 @@ def test_a_depth_of_one_point_one_and_of_one_point_two_make_the_same_blocks(modu
 # On these sides some strided filters meet odd grids.
 
 
-SIDES = {"B0": 75, "B3": 64, "mobile": 75, "large": 64}
+SIDES = {"B0": 75, "B3": 64, "mobile": 75}
 
 
 def random_weights(layer, rng):
