@@ -406,6 +406,8 @@ def test_detection_has_the_order_that_the_page_tells(module, published):
         )
         for name, record in published.items()
     }
+    assert module.SCENES == (4000, 200)
+    assert all(record.arrays["detector/loss"].shape == (1, 8) for record in published.values())
     assert max(reached, key=reached.get) == "squeezenet" and reached["squeezenet"] > 0.6
     assert min(reached, key=reached.get) == "mobilenet" and reached["mobilenet"] < 0.1
     assert all(0.45 < published[n]["top1"]["mean"] < 0.55 for n in ("mobilenet", "squeezenet"))

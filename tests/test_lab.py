@@ -56,8 +56,8 @@ def test_the_box_says_what_will_happen(lab, displayed):
 
 def test_a_picture_without_its_runs_is_missed_aloud(lab, displayed):
     record = lab.published("alexnet")
-    assert page.complete({"one": record}) and not displayed
-    assert not page.complete({"one": record, "other": None, "third": None})
+    assert page.complete([record]) and not displayed
+    assert not page.complete([record, None, None])
     assert "3 runs" in displayed[0] and "2 have no record" in displayed[0]
 
 

@@ -7,6 +7,7 @@ import base64
 import datetime
 import html
 import io
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -122,13 +123,14 @@ def published(record: records.Record | None) -> Markdown:
     )
 
 
-def complete(runs: dict[object, records.Record | None]) -> bool:
+def complete(runs: Iterable[records.Record | None]) -> bool:
     """Return whether all runs of a picture have records; else say in its place that some have not.
 
     Args:
-        runs: The picture's runs, each with its record or None.
+        runs: The records of the picture's runs, None for one that has none.
     """
-    missing = sum(record is None for record in runs.values())
+    runs = list(runs)
+    missing = runs.count(None)
     if missing:
         which = "has" if missing == 1 else "have"
         display(Markdown(
