@@ -469,6 +469,8 @@ def test_three_epochs_with_batch_norm_bring_more_than_five_without():
         assert (with_norm > line).all()
     for line in (with_norm, *without):
         assert line[-1] > line[-2]  # still rising
+    run = published("baseline")
+    assert round(run["data"]["train"] / run["recipe"]["batch"]) == 148  # steps an epoch
 
 
 def test_the_claims_come_out_as_the_page_says(module):
@@ -522,6 +524,10 @@ def test_batch_statistics_suffer_from_small_batches_and_from_batches_of_one_clas
     assert list(arrays["batch/sizes"]) == [1, 2, 4, 8, 16, 32]
     assert (np.diff(mixed) > 0).all() and 0 < arrays["batch/averages"] - mixed[-1] < 0.05
     assert (alike < arrays["batch/averages"] / 2).all()
+    truth = np.asarray(published("baseline").arrays["labels"])  # as `batch_accuracies` draws them
+    order = np.sort(truth[np.random.default_rng(0).permutation(len(truth))[:512]])
+    shared = [(order[::size] != order[size - 1 :: size]).mean() for size in (1, 2, 4, 8, 16, 32)]
+    assert (np.diff(shared) > 0).all() and shared[-2] <= 0.25 and 0.5 < shared[-1] < 0.6
 
 
 def test_neither_hard_nor_soft_labels_are_too_sure_after_five_epochs():
