@@ -210,7 +210,7 @@ EARLIER = {
         *("baseline", "images-1000", "images-3000", "no-colour", "no-dropout"),
         *("no-lrn", "no-patches", "pool-2", "sigmoid"),
     ],
-    "2013_zfnet": ["baseline", "first-11-2", "first-11-4", "first-7-4", "zfnet"],
+    "2013_zfnet": ["baseline", "first-11-2", "first-11-4", "first-7-4"],
     "2014_googlenet": [
         *("baseline", "dense", "no-reductions", "one-size", "seven"),
     ],
