@@ -120,7 +120,7 @@ def test_what_folds_is_what_subsampling_mixes(module):
         for i in range(2):
             response = np.zeros((32, 32))
             for y, x, c in np.ndindex(5, 5, 3):
-                response += kernel[y, x, c, i] * np.roll(image[..., c], (y, x), (0, 1))
+                response += kernel[y, x, c, i] * np.roll(image[..., c], (-y, -x), (0, 1))
             response -= response.mean()
             spectrum = np.fft.fft2(response)
             keep = abs(np.fft.fftfreq(32)) < 1 / 8
@@ -189,3 +189,8 @@ def test_zfnet_is_ahead_of_alexnet_with_half_the_epochs_and_small_shifts_move_th
     assert one[-1] > other[19]
     first, last, _ = zfnet.arrays["moved/shift"].astype(float)
     assert 0.5 < first[4] < 0.7 and last[4] < first[4] / 2
+
+
+def test_a_patch_at_the_worst_place_costs_most_images_their_class_and_at_the_typical_none():
+    whole, worst, typical = published("zfnet").arrays["occlusion/probability"].astype(float).T
+    assert 0.5 < (worst < 0.5).mean() < 0.6 and abs(typical - whole).max() < 0.1
