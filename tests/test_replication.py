@@ -144,7 +144,7 @@ def test_what_the_page_says_of_the_rows_is_so(rows):
         some = rows[(rows.other == other) & (rows.chapter == chapter)]
         assert (some.verdict == "holds").all() and (some["here (points)"] > 5).any()
     against = run[run.verdict == "the opposite"]
-    assert (against.epochs == 5).all()  # "all have in common is a training of five epochs"
+    assert (against.epochs == 5).mean() > 0.6  # "most have in common a training of five epochs"
     equal = rows[rows.row == "at 18 layers, shortcuts help"].iloc[0]
     assert equal.verdict == "holds" and equal["here (points)"] > 3 > 0.1 > equal["paper (points)"]
     gate = with_points.loc[with_points["here (points)"].idxmax()]
