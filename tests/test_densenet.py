@@ -533,6 +533,30 @@ def test_what_a_run_leaves_is_what_the_page_draws(module, small):
     assert len(found["strengths"]) == len(found["strengths/twin"]) == len(found["links"])
 
 
+@pytest.mark.usefixtures("counted")
+@pytest.mark.once
+def test_what_the_page_counts(module):
+    """Depth 264 is 265; where a bottleneck saves; what is kept, and by which block."""
+    assert 1 + 2 * sum(module.blocks[264]) + 3 + 1 == 265
+    plain, bottle = (lambda m, k=32: 9 * k * m), (lambda m, k=32: 4 * k * m + 36 * k * k)
+    assert bottle(230) > plain(230) and bottle(231) < plain(231)
+    model = module.densenet()
+    memory, by_kind, by_block = module.kept(model), {}, {}
+    for name, size in memory.items():
+        kind = type(model.get_layer(name)).__name__
+        by_kind[kind] = by_kind.get(kind, 0) + size / sum(memory.values())
+        block = name.split("_")[0]
+        by_block[block] = by_block.get(block, 0) + size
+    shares = [by_kind[kind] for kind in ("Activation", "Concatenate", "Conv2D")]
+    assert [round(100 * share) for share in shares] == [48, 31, 16]
+    assert "BatchNormalization" not in by_kind
+    assert max(by_block, key=by_block.get) == "dense1" and min(module.blocks[121]) == 6
+    rivals = module.v1.resnet(50, width=0.541), module.v1.resnet(50)
+    again = [sum(module.kept(one, module.CHEAP).values()) for one in (model, *rivals)]
+    kept = [sum(module.kept(one).values()) for one in (model, *rivals)]
+    assert min(again) == again[0] and max(kept) == kept[0]
+
+
 # What the page says of its published run
 
 
@@ -545,6 +569,7 @@ def test_the_published_runs_curves_are_as_their_caption_says(published):
     history = {k: np.array(v) for k, v in published["seeds"][0]["history"].items()}
     assert round(100 * history["accuracy"][-1]) == 89
     assert round(100 * history["val_accuracy"][-1]) == 76
+    assert round(100 * (history["accuracy"][-1] - history["val_accuracy"][-1])) == 12
     assert np.ptp(history["val_accuracy"][-5:]) < 0.01 and np.ptp(history["val_loss"][-6:]) < 0.035
 
 
@@ -553,15 +578,63 @@ def test_the_oldest_sources_do_better_alone_than_the_newest(module, published):
     assert newest[0] < 0.2 and (oldest > newest).all() and module.FEW[-1] == 8
 
 
+def test_the_newest_eight_cut_into_four_layers_alone(module):
+    links = module.connections(module.slim_densenet())
+    cut = {reader for _, reader, _ in module.beyond(links, module.FEW[-1])}
+    assert cut == {f"dense3_{i}_1" for i in (9, 10, 11, 12)}
+
+
+def spread(read):
+    """Return the deviation of weights as a share of their mean."""
+    return read.std() / read.mean()
+
+
 def test_what_the_page_says_of_the_papers_four_sights(module, published):
     links, weights = published.arrays["links"], published.arrays["strengths"].astype(float)
-    end = weights[links[:, 1] == "dense"]
-    assert end[len(end) // 2 :].mean() / end[: len(end) // 2].mean() == pytest.approx(1.2, abs=0.03)
+    twin = published.arrays["strengths/twin"].astype(float)
+    for values, later in ((weights, 1.2), (twin, 1)):
+        end = values[links[:, 1] == "dense"]
+        n = len(end) // 2
+        assert end[n:].mean() / end[:n].mean() == pytest.approx(later, abs=0.03)
     for reader in set(links[:, 1]):
-        read = weights[links[:, 1] == reader]
-        assert read.min() > 0.6 * read.max()  # spread over all
+        read, chance = weights[links[:, 1] == reader], twin[links[:, 1] == reader]
+        assert read.min() > 0.6 * read.max() and chance.min() > 0.8 * chance.max()  # over all
         if len(read) > 1 and reader != "dense":
             assert read[0] > 0.95 * read.mean()  # the block's input comes first
+
+
+def test_training_leaves_a_pattern_in_the_last_columns(published):
+    links, weights = published.arrays["links"], published.arrays["strengths"].astype(float)
+    twin = published.arrays["strengths/twin"].astype(float)
+    more = {
+        reader: spread(weights[links[:, 1] == reader]) / spread(twin[links[:, 1] == reader])
+        for reader in ("transition1", "transition2", "transition3", "dense")
+    }
+    assert min(more, key=more.get) == "dense" and more["dense"] == pytest.approx(2, abs=0.1)
+    rows = {"trained": [], "twin": []}
+    for reader in {reader for reader in links[:, 1] if re.match(r"dense3_\d+_1", reader)}:
+        at = links[:, 1] == reader
+        if at.sum() > 1:
+            rows["trained"].append(weights[at][0] / weights[at][1:].mean())
+            rows["twin"].append(twin[at][0] / twin[at][1:].mean())
+    assert np.mean(rows["trained"]) > 1.06 and np.mean(rows["twin"]) < 1.02
+
+
+def test_weights_do_not_tell_which_layer_is_dear(published):
+    arrays = published.arrays
+    right = arrays["silenced"].astype(float)
+    lost = dict(zip(arrays["sources"], right[0] - right[1:], strict=True))
+    links, weights = arrays["links"], arrays["strengths"].astype(float)
+    mean = {reader: weights[links[:, 1] == reader].mean() for reader in set(links[:, 1])}
+    relative = weights / [mean[reader] for reader in links[:, 1]]
+    layer_names = [name for name in lost if name.startswith("dense")]
+    read = [relative[links[:, 0] == name].mean() for name in layer_names]
+    assert min(read) > 0.9 and max(read) < 1.15
+    ranks = [np.argsort(np.argsort(values)) for values in (read, [lost[n] for n in layer_names])]
+    assert np.corrcoef(ranks)[0, 1] < 0
+    blocks = [[lost[n] for n in layer_names if n.startswith(f"dense{b}_")] for b in (1, 2, 3, 4)]
+    assert min(blocks[0]) > 0.04 and max(blocks[0]) < 0.115
+    assert max(max(block) for block in blocks[1:]) < 0.07 and min(blocks[2]) < 0
 
 
 def test_without_a_blocks_input_the_network_guesses(published):
@@ -571,3 +644,32 @@ def test_without_a_blocks_input_the_network_guesses(published):
     assert len(inputs) == 4
     assert all((cost > 0.6) == (name in inputs) for name, cost in lost.items())
     assert max(cost for name, cost in lost.items() if name not in inputs) < 0.15
+
+
+@pytest.fixture(scope="module")
+def pair():
+    return [records.read(paths.record(NAME, run)) for run in ("dense-long", "residual-long")]
+
+
+def test_dense_beats_residual_at_equal_parameters(pair):
+    dense, residual = pair
+    assert dense["recipe"]["epochs"] == residual["recipe"]["epochs"] == 30
+    means = [
+        {
+            curve: np.mean([one["history"][curve] for one in record["seeds"]], 0)
+            for curve in ("loss", "accuracy", "val_loss", "val_accuracy")
+        }
+        for record in pair
+    ]
+    for curve, one in means[0].items():
+        ahead = (one - means[1][curve]) * (-1 if "loss" in curve else 1)
+        assert (ahead > 0).all(), curve
+    ends = [100 * np.mean([one["top1"] for one in record["seeds"]]) for record in pair]
+    assert [round(end) for end in ends] == [74, 70]
+    trained, right = (records.compare_training(dense, residual), records.compare(dense, residual))
+    assert right["verdict"] == trained["verdict"] == "holds"
+    assert trained["here (points)"] > right["here (points)"] > right["smallest to be seen"]
+    for curves in means:
+        assert np.ptp(curves["val_accuracy"][-5:]) < 0.006
+        assert np.ptp(curves["val_loss"][-5:]) < 0.015
+    assert dense["network"]["macs"] > 2 * residual["network"]["macs"]

@@ -457,3 +457,61 @@ def test_a_scale_keeps_the_last_layer_alive_and_not_yet_the_loss_low(published):
     assert plain[0, 3] > 0.95 and some[0, 3] < 0.7 and small[0, 3] < 0.5
     losses = found["losses"][..., 1:3, -5:].mean((1, 2, 3))
     assert losses[0] < losses[2] - 0.1 and abs(losses - np.log(10)).max() < 0.25
+
+
+@pytest.mark.once
+def test_the_published_pair_parts_as_the_page_says(published):
+    plain = records.read(paths.record("2016_inception_v4", "inception_v4"))
+    assert 0.012 < plain["top1"]["mean"] - published["top1"]["mean"] < 0.017
+    one, other = (record["seeds"][0]["history"] for record in (published, plain))
+    ahead = np.greater(one["val_accuracy"], other["val_accuracy"])
+    assert (ahead[:15].sum(), ahead[15:].sum()) == (12, 1)
+    leads = np.subtract(one["val_accuracy"], other["val_accuracy"])[:15]
+    assert ((leads > 0.008) & (leads < 0.03)).sum() == 11
+    assert other["accuracy"][-1] > one["accuracy"][-1]
+    gaps = [100 * (h["accuracy"][-1] - h["val_accuracy"][-1]) for h in (one, other)]
+    assert all(6 <= gap <= 8.1 for gap in gaps)
+    costs = [{k: r["network"][k] for k in ("macs", "parameters")} for r in (published, plain)]
+    assert costs[0]["macs"] / costs[1]["macs"] == pytest.approx(1.02, abs=0.005)
+    assert costs[0]["parameters"] / costs[1]["parameters"] == pytest.approx(1.24, abs=0.005)
+
+
+def test_a_smaller_scale_leaves_fewer_zeros_and_more_maps_have_more(published):
+    zeros = published.arrays["deaths/zeros"].astype(float)  # scale, width, rate, step
+    assert published.arrays["deaths/losses"].shape[-1] == 60 and zeros.shape[-1] == 5  # 0 to 48
+    end, begin = zeros[..., -1], zeros[..., 0]
+    assert (np.diff(end, axis=0) < 0).all()  # from no scale to 0.1
+    assert (np.diff(end[..., 1:], axis=1) > 0).all()  # from a rate of 0.03 on
+    assert (end[:, -1, -1] > 0.9).all()
+    assert begin.min() > 0.075 and begin.max() < 0.165
+    left = 1 - end[1:, 0, -1]
+    assert left == pytest.approx([1 / 3, 1 / 2], abs=0.04)
+    losses = published.arrays["deaths/losses"].astype(float)[..., -5:]
+    plain, _, small = losses[..., 1:3, :].mean((1, 2, 3))
+    assert plain < np.log(10) < small
+    assert losses[:, 0, -1].mean(-1) == pytest.approx([np.log(10)] * 3, abs=0.2)
+
+
+@pytest.mark.once
+def test_what_equal_cost_means_in_the_papers_pairs():
+    def ratio(one, other, what):
+        return facts.value(f"{one}.{what}") / facts.value(f"{other}.{what}")
+
+    first, second = ("inception_resnet_v1", "inception_v3"), ("inception_resnet_v2", "inception_v4")
+    more = [ratio(*pair, "macs") - 1 for pair in (first, second)]
+    assert [round(100 * part) for part in more] == [9, 7]
+    assert round(100 * (ratio(*second, "parameters") - 1)) == 31
+
+
+@pytest.mark.parametrize(("size", "factor"), [(1e-3, 100), (1e3, 10)])
+def test_a_step_of_rmsprop_shrinks_by_the_scale_squared_only_while_gradients_are_small(
+    size, factor
+):
+    def change(scale):  # of what is added, by the optimiser that fit takes
+        weight = keras.Variable(np.zeros(3, "float32"))
+        rule = keras.optimizers.RMSprop(0.045, 0.9, momentum=0.9, epsilon=1.0)
+        rule.build([weight])
+        rule.apply([keras.ops.full((3,), size * scale)])
+        return scale * keras.ops.convert_to_numpy(weight)[0]
+
+    assert change(1.0) / change(0.1) == pytest.approx(factor, rel=0.01)

@@ -464,6 +464,7 @@ def test_the_grid_crosses_three_widths_and_three_resolutions(module):
         assert paper.get_layer("block13_pw").filters == 1024 * alpha
 
 
+@pytest.mark.usefixtures("counted")
 @pytest.mark.once
 def test_runs_differ_in_what_they_say(module):
     names = ("v2-bent", "v2-no-shortcut", "no-bend", "xception-bend", "shallow", "thin", "full")

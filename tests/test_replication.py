@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from ilsvrc import chapters, claims, page, paths, records
+from ilsvrc import chapters, claims, facts, page, paths, records
 
 pytestmark = pytest.mark.once
 
@@ -144,4 +144,13 @@ def test_what_the_page_says_of_the_rows_is_so(rows):
         some = rows[(rows.other == other) & (rows.chapter == chapter)]
         assert (some.verdict == "holds").all() and (some["here (points)"] > 5).any()
     against = run[run.verdict == "the opposite"]
-    assert (against.epochs == 5).mean() > 0.5  # "in common is the length of the training"
+    assert (against.epochs == 5).mean() > 0.6  # "most have in common a training of five epochs"
+    equal = rows[rows.row == "at 18 layers, shortcuts help"].iloc[0]
+    assert equal.verdict == "holds" and equal["here (points)"] > 3 > 0.1 > equal["paper (points)"]
+    gate = with_points.loc[with_points["here (points)"].idxmax()]
+    assert (gate.chapter, gate.other) == ("2017_senet", "relu")  # "the highest dot"
+    assert records.read(paths.record("2017_senet", "relu"))["top1"]["mean"] < 0.15  # chance: 0.1
+    largest = with_points.nlargest(3, "paper (points)")
+    assert (largest.verdict == "holds").sum() == 1  # "holds", not "hold"
+    images = facts.value("imagenette.validation_images")
+    assert round(200 * (0.75 * 0.25 / images) ** 0.5, 1) == 1.4

@@ -405,7 +405,16 @@ def test_the_published_run_ends_where_the_caption_says(published):
     history = published["seeds"][0]["history"]
     assert 0.88 < history["accuracy"][-1] < 0.92 and max(history["val_accuracy"]) < 0.7
     assert max(history["val_accuracy"][23:]) - min(history["val_accuracy"][23:]) < 0.01
-    assert history["accuracy"][9] - history["val_accuracy"][9] < 0.06
+    ahead = np.subtract(history["accuracy"], history["val_accuracy"])
+    assert ahead[4] < 0 and (ahead[5:] > 0).all() and ahead[9] < ahead[19] < ahead[29]
+
+
+@pytest.mark.once
+def test_the_published_run_is_the_lowest_of_the_pairs_three_seeds(published):
+    pair = records.read(paths.record("2017_senet", "se-long"))
+    first, *others = [one["history"]["val_accuracy"] for one in pair["seeds"]]
+    assert published["seeds"][0]["history"]["val_accuracy"] == first
+    assert all(first[-1] < other[-1] for other in others)
 
 
 @pytest.mark.once
@@ -415,6 +424,7 @@ def test_gates_follow_classes_in_every_block_and_stay_half_open(published):
     assert (apart > 3 * chance).all() and (apart > 1.9 * found["gates/between/twin"]).all()
     names = found["gates/blocks"].tolist()
     assert apart.argmax() == names.index("conv4_1") and apart.argmin() == 0
+    assert found["gates/between/twin"].argmax() == apart.argmax()  # in part the network's form
     assert apart[-1] > apart[-2]  # no more alike in the last block
     middle = found["gates/levels"][:, 2]
     assert (abs(middle - 0.5) < 0.02).all()
@@ -423,7 +433,7 @@ def test_gates_follow_classes_in_every_block_and_stay_half_open(published):
 @pytest.mark.once
 def test_one_frozen_block_is_hardly_missed_and_all_are(published):
     whole, *each, still = 100 * published.arrays["gates/frozen"]
-    assert whole - min(each) < 2 and 3 < whole - still < 6
+    assert whole - min(each) < 2 and 3.5 < whole - still < 4.5
 
 
 @pytest.mark.once
@@ -437,7 +447,12 @@ def test_the_pair_differs_as_the_page_says(module):
     course = {name: run.by_epoch("val_accuracy") for name, run in runs.items()}
     means = {name: each.mean(0) for name, each in course.items()}
     assert (means["se-long"] > means["resnet-long"]).all()
-    assert course["se-long"][:, -1].min() < course["resnet-long"][:, -1].max()  # seeds overlap
+    overlap = course["se-long"].min(0) <= course["resnet-long"].max(0)
+    assert np.flatnonzero(~overlap).max() + 2 == 15  # the first epoch of those that overlap
+    training = {name: run.by_epoch("accuracy") for name, run in runs.items()}
+    assert (training["se-long"].min(0) > training["resnet-long"].max(0)).all()
+    more = [runs[name]["network"]["parameters"] for name in ("se-long", "resnet-long")]
+    assert more[0] / more[1] == pytest.approx(1.1, abs=0.01)  # "a tenth more parameters"
     assert all(np.ptp(each[-3:]) < 0.01 for each in means.values())
 
 
