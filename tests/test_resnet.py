@@ -8,7 +8,7 @@ import pytest
 
 import ilsvrc
 import networks
-from ilsvrc import facts, ledger, page, paths, records, vis
+from ilsvrc import data, facts, ledger, page, paths, records, vis
 
 COUNTS = {
     "resnet18": (11_689_512, 1.814),
@@ -337,14 +337,24 @@ def test_no_gradient_vanishes_towards_the_image():
     assert grown["plain"] > 3 * grown["resnet"] > 3
 
 
-def test_blocks_learn_smaller_changes_and_more_blocks_smaller_ones_yet():
-    def inner(arrays, key="strength"):
+def test_blocks_learn_smaller_changes_and_more_blocks_smaller_ones_yet(module):
+    def inner(arrays, values):
         keeps = [not name.endswith("_1") or name == "conv2_1" for name in arrays["blocks"]]
-        return np.median(arrays[key][np.array(keeps)])
+        return np.median(values[np.array(keeps)])
 
-    shallow, deep = published("resnet").arrays, published("resnet-34-long").arrays
-    assert inner(deep) < inner(shallow) < inner(shallow, "strength/twin")
-    assert inner(deep) > 0.3  # small corrections they are not
+    rng = np.random.default_rng(0)
+    photographs = data.load("photographs", size=64, images=200).x_val
+    some = photographs[rng.permutation(len(photographs))[:100]].astype("float32")
+    some = (some - some.mean((0, 1, 2))) / some.std((0, 1, 2))
+    medians = {}
+    for run, options in {"resnet": {}, "resnet-34-long": {"depth": 34, "option": "A"}}.items():
+        arrays, start = published(run).arrays, module.slim_resnet(logits=True, **options)
+        before = module.strength(start, some, training=True)
+        medians[run] = [inner(arrays, arrays["strength"]), inner(arrays, before)]
+    shallow, deep = np.array(list(medians.values()))
+    assert (deep < shallow).all()  # and so it is before training
+    assert shallow[0] < 0.8 * shallow[1] and deep[0] < 0.95 * deep[1]
+    assert deep[0] > 0.3  # small corrections they are not
 
 
 def test_a_deleted_block_takes_the_plain_network_to_chance_and_no_other():
