@@ -176,6 +176,18 @@ def test_the_stride_is_the_cause_and_the_size_is_too_small_to_see():
     assert found["first-11-2"]["verdict"] == "too small to see here"
 
 
+def test_renormalising_decides_nothing_since_no_filter_comes_near_the_radius():
+    held, free = published("renormalised"), published("free")
+    learned = [sum(one["top1"] > 0.2 for one in run["seeds"]) for run in (held, free)]
+    assert learned == [2, 1] and len(held["seeds"]) == len(free["seeds"]) == 3
+    assert records.compare(held, free)["verdict"] == "too small to see here"
+    for run in (held, free):
+        assert run.arrays["strength"].max() < 0.07 and run["recipe"]["epochs"] == 10
+        ends = run.by_epoch("val_accuracy")
+        assert all((one[1:] < 0.15).all() for one in ends if one[-1] < 0.2)
+        assert all(one[-1] > 0.3 for one in ends if one[-1] > 0.2)
+
+
 def test_units_are_dead_in_the_second_layer_and_not_in_the_first():
     dead = published("zfnet").arrays["dead/zfnet"][:, 0]
     assert dead[0] == 0 and dead[1] == 100
