@@ -2,6 +2,7 @@
 
 import re
 from functools import cache
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -505,11 +506,16 @@ def test_what_equal_cost_means_in_the_papers_pairs():
 
 @pytest.mark.parametrize(("size", "factor"), [(1e-3, 100), (1e3, 10)])
 def test_a_step_of_rmsprop_shrinks_by_the_scale_squared_only_while_gradients_are_small(
-    size, factor
+    module, monkeypatch, size, factor
 ):
-    def change(scale):  # of what is added, by the optimiser that fit takes
-        weight = keras.Variable(np.zeros(3, "float32"))
-        rule = keras.optimizers.RMSprop(0.045, 0.9, momentum=0.9, epsilon=1.0)
+    monkeypatch.setattr(keras.Model, "fit", lambda net, *_, **__: net.optimizer)
+    image = keras.Input((8, 8, 3))
+    small = keras.Model(image, keras.layers.Dense(2)(keras.layers.Flatten()(image)))
+    data = SimpleNamespace(steps=10, mean=0.0, size=8, train=None, val=None)
+
+    def change(scale):  # of what is added, by the optimiser that fit takes, unclipped
+        weight, rule = keras.Variable(np.zeros(3, "float32")), module.fit(small, data, 1, [])
+        rule.global_clipnorm = None
         rule.build([weight])
         rule.apply([keras.ops.full((3,), size * scale)])
         return scale * keras.ops.convert_to_numpy(weight)[0]
