@@ -170,7 +170,8 @@ def which(lab: Lab, claims: str | None = None):
     if claims and lab.published(claims):
         rows.append(_row("the claims' runs", lab.published(claims)))
     table = pd.DataFrame([*rows, own], dtype=object).where(lambda t: t.notna(), "")
-    return table.style.format({"parameters": "{:,}"}).hide()
+    broken = {"overflow-wrap": "anywhere", "min-width": "7rem"}  # long names, on a narrow page
+    return table.style.format({"parameters": "{:,}"}).set_properties(["network"], **broken).hide()
 
 
 def _earlier(found: list[records.Record]) -> str:
