@@ -330,6 +330,16 @@ def test_frozen_gates_do_not_see_the_image(module):
     np.testing.assert_allclose(still, np.tile(mean, (6, 1)), atol=1e-5)
 
 
+def test_a_twins_gates_are_taken_with_batch_norm_at_work(module):
+    """A batch's own averages take its scale out; those of a network not yet trained do not."""
+    keras.utils.set_random_seed(0)
+    model = module.slim_se_resnet(input_shape=(32, 32, 3), stages=(5,), logits=True)
+    images = np.random.default_rng(0).normal(size=(20, 32, 32, 3)).astype("float32")
+    for training in (True, False):
+        dim, bright = (module.gates(model, k * images, training)[-1] for k in (1, 10))
+        assert (networks.apart([bright], [dim]) < 0.01) == training
+
+
 @pytest.mark.once
 def test_a_spread_between_classes_is_told_from_chance(module):
     rng = np.random.default_rng(0)
