@@ -476,10 +476,14 @@ def test_other_gates_and_places_differ_more_than_the_paper_saw(module):
         "a sigmoid does better than a ReLU": "holds",
         "on F is better than after the addition": "holds",
         "before F is better than on F": "the opposite",
+        "on the shortcut is better than on F": "the opposite",
     }
     papers = seen["paper (points)"]
     assert (abs(seen["here (points)"]) > 5 * papers).all()  # "far larger"
-    assert papers["before F is better than on F"] < 0.1  # "where it sees none"
+    places = seen[seen.verdict == "the opposite"]
+    assert (places["paper (points)"] < 0.1).all()  # "hardly a difference"
+    where = table["here (points)"].filter(regex="before F|on the shortcut|after the addition").abs()
+    assert where.idxmax() == "on the shortcut is better than on F"  # "lose most of all"
     assert round(papers["a sigmoid does better than a ReLU"], 1) == 1.2
     assert (runs["relu"].by_epoch("accuracy")[:, -1] < 0.15).all()  # "nothing is learned"
     losses = runs["relu"].by_epoch("val_loss")
