@@ -431,10 +431,11 @@ def test_the_published_run_is_the_lowest_of_the_pairs_three_seeds(published):
 def test_gates_follow_classes_in_every_block_and_stay_half_open(published):
     found = published.arrays
     apart, chance = found["gates/between"], found["gates/between/shuffled"]
-    assert (apart > 3 * chance).all() and (apart > 1.9 * found["gates/between/twin"]).all()
+    twin = found["gates/between/twin"]
+    assert (apart > 3 * chance).all() and (apart[1:] > 2 * twin[1:]).all()
+    assert 0.7 * apart[0] < twin[0] < apart[0]  # "hardly more"
     names = found["gates/blocks"].tolist()
     assert apart.argmax() == names.index("conv4_1") and apart.argmin() == 0
-    assert found["gates/between/twin"].argmax() == apart.argmax()  # in part the network's form
     assert apart[-1] > apart[-2]  # no more alike in the last block
     middle = found["gates/levels"][:, 2]
     assert (abs(middle - 0.5) < 0.02).all()
