@@ -291,7 +291,7 @@ def test_which_silenced_branch_is_missed_most_is_as_the_caption_says(module):
     lost = published("googlenet").arrays["branches"].astype(float)  # 1 x 1, 3 x 3, 5 x 5, pooling
     rows = dict(zip(module.modules, lost, strict=True))
     assert lost.max() == rows["3b"][1]
-    assert all(rows[name].argmax() == 0 for name in ("4a", "4b", "4c"))
+    assert all(row.argmax() == 0 for name, row in rows.items() if name != "3b")
     assert max(rows["5a"].max(), rows["5b"].max()) < 5
 
 
