@@ -479,6 +479,8 @@ def test_other_gates_and_places_differ_more_than_the_paper_saw(module):
         "before F is better than on F": "the opposite",
         "on the shortcut is better than on F": "the opposite",
     }
+    helps = table["here (points)"][table.index.str.startswith("SE helps")]
+    assert len(helps) == 5 and (helps > 0).all()  # "all have the higher mean with SE"
     papers = seen["paper (points)"]
     assert (abs(seen["here (points)"]) > 5 * papers).all()  # "far larger"
     places = seen[seen.verdict == "the opposite"]
