@@ -10,6 +10,23 @@ from ilsvrc import paths
 
 pytestmark = [pytest.mark.once, pytest.mark.tools]
 
+# The right answer to each exercise that a program marks, written by hand from question and answer.
+RIGHT = {
+    "2012_alexnet": {1: [663_936, 1_327_488], 2: 19},
+    "2013_zfnet": {1: [614_656, 307_456], 2: [139, 163]},
+    "2014_googlenet": {1: [6_379_728, 2_098_176], 2: 28},
+    "2014_vgg": {1: [295_168, 819_456], 2: 15_227_688},
+    "2015_resnet": {1: [49, 4], 2: [435, 1507]},
+    "2016_densenet": {1: [59, 31], 2: [1, 34]},
+    "2016_ensemble": {2: 29.0},
+    "2016_resnet_v2": {3: 65_536},
+    "2016_resnext": {2: [34_426_698, 89_599_818]},
+    "2016_squeezenet": {2: [341_248, 346]},
+    "2017_mobilenet": {1: [2304, 481], 2: [6.6, 3.8]},
+    "2017_senet": {1: [79, 32], 2: [8192, 179_830_784]},
+    "2019_efficientnet": {1: [16, 55], 2: 3_135_300},
+}
+
 
 @pytest.fixture(scope="module")
 def assignments():
@@ -71,25 +88,31 @@ def test_every_exercise_is_put_and_counts(made, assignments):
         )
 
 
-def test_a_check_takes_the_chapters_answer_and_no_other(made):
-    tried = 0
-    for (form, _), notebook in made.items():
+def test_the_numbers_that_are_asked_for_are_the_right_ones(made):
+    """A key that is taken from the wrong place of an answer would pass every other test."""
+    found = {}
+    for (form, name), notebook in made.items():
         cells = graded(notebook)
-        for number in [key[-1] for key in cells if key.startswith("check_")]:
-            if form == "release":
-                with pytest.raises(AssertionError, match="not answered yet"):
-                    run(cells, number)
-                continue
-            run(cells, number)
+        for number in [int(key[-1]) for key in cells if key.startswith("check_")]:
             values = {}
             exec(cells[f"exercise_{number}"].source, values)
-            answer = values[f"answer_{number}"]
-            several = answer if isinstance(answer, list) else [answer]
-            for wrong in ([one * 1.02 + 1 for one in several], several + [1]):
-                with pytest.raises(AssertionError):
-                    run(cells, number, wrong)
-            tried += 1
-    assert tried > 20
+            if form == "source":
+                found.setdefault(name, {})[number] = values[f"answer_{number}"]
+    assert found == RIGHT
+    assert sum(map(len, RIGHT.values())) == 22
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_a_check_takes_the_right_answer_and_no_other(made, name):
+    for number, right in RIGHT[name].items():
+        with pytest.raises(AssertionError, match="not answered yet"):
+            run(graded(made["release", name]), number)
+        cells = graded(made["source", name])
+        run(cells, number, right)
+        several = right if isinstance(right, list) else [right]
+        for wrong in ([one * 1.02 + 1 for one in several], several + [1], several[::-1][1:]):
+            with pytest.raises(AssertionError):
+                run(cells, number, wrong)
 
 
 def test_alexnets_are_what_its_page_shows(made):
