@@ -2,11 +2,13 @@
 
 import importlib.util
 import re
+import shutil
 
 import nbformat
+import numpy as np
 import pytest
 
-from ilsvrc import paths
+from ilsvrc import chapters, paths
 
 pytestmark = [pytest.mark.once, pytest.mark.tools]
 
@@ -53,25 +55,29 @@ def graded(notebook):
     }
 
 
+def check(cells, number, answer):
+    exec(cells[f"check_{number}"].source, {f"answer_{number}": answer})
+
+
 def run(cells, number, answer=None):
     """Execute a check as nbgrader does, behind the cell where the answer stands."""
-    values = {}
-    exec(cells[f"exercise_{number}"].source, values)
-    if answer is not None:
-        values[f"answer_{number}"] = answer
-    exec(cells[f"check_{number}"].source, values)
+    if answer is None:
+        values = {}
+        exec(cells[f"exercise_{number}"].source, values)
+        answer = values[f"answer_{number}"]
+    check(cells, number, answer)
 
 
 def test_no_answer_is_left_to_a_student(made):
     names = {name for form, name in made if form == "release"}
-    assert len(names) > 15 and {"2012_alexnet", "2016_ensemble", "pretrained"} <= names
+    assert names == set(chapters.names()) - {"scoreboard"}
     for name in names:
         notebook = made["release", name]
         whole = nbformat.read(paths.ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
         text = "\n".join(cell.source for cell in notebook.cells)
         assert not re.search(r'title="Answer \d|HIDDEN TESTS|SOLUTION', text), name
         assert not [cell for cell in notebook.cells if cell.get("outputs")]
-        assert "Guess first" in nbformat.writes(notebook) or "Guess" not in nbformat.writes(whole)
+        assert "**Guess" in nbformat.writes(notebook) or "Guess" not in nbformat.writes(whole)
         nbformat.validate(notebook)
 
 
@@ -79,7 +85,12 @@ def test_every_exercise_is_put_and_counts(made, assignments):
     for (_, name), notebook in made.items():
         whole = nbformat.read(paths.ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
         cells = graded(notebook)
-        for number in assignments.exercises(whole):
+        asked = assignments.exercises(whole)
+        assert list(asked) == list(range(1, len(asked) + 1)) and len(asked) in (2, 3, 6), name
+        for number, (_, text) in asked.items():
+            question = cells[f"asked_{number}"]
+            assert f"**Exercise {number}.** {text}" in question.source
+            assert question.metadata.nbgrader.locked and not question.metadata.nbgrader.solution
             [marked] = [cells[k] for k in (f"check_{number}", f"exercise_{number}")
                         if k in cells and cells[k].metadata.nbgrader.grade]  # fmt: skip
             assert marked.metadata.nbgrader.points > 0
@@ -121,6 +132,39 @@ def test_alexnets_are_what_its_page_shows(made):
     run(cells, 2, 18.6)  # it says 19 %
     with pytest.raises(AssertionError):
         run(cells, 2, 18.4)
+
+
+@pytest.mark.parametrize(
+    "given, said",
+    [
+        (["663,936", "1,327,488"], "no quotes, commas or %"),
+        (None, "to be two numbers"),
+        ([1_327_488, 663_936], "two numbers: with two groups, and with one. Number 1 "),
+        ([663_936, 663_936], "Number 2 of yours, 663936, is not right"),
+        ([float("nan"), 1_327_488], "Number 1 "),
+        ([663_936, ...], "not answered yet"),
+    ],
+)
+def test_a_wrong_answer_is_told_what_is_wrong_with_it(made, given, said):
+    cells = graded(made["source", "2012_alexnet"])
+    for right in ((663_936, 1_327_488), np.array([663_936.0, 1_327_488.0])):
+        run(cells, 1, right)
+    with pytest.raises(AssertionError, match=re.escape(said)):
+        check(cells, 1, given)
+
+
+def test_a_page_without_a_list_of_exercises_is_named(assignments, tmp_path):
+    for folder in ("notebooks", "hub"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "hub" / "checks.toml").touch()
+    shutil.copy(paths.ROOT / "notebooks" / "scoreboard.ipynb", tmp_path / "notebooks")
+    assert assignments.write(tmp_path / "made", tmp_path) == []
+    empty = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_markdown_cell("### Exercise\n\n1. So?")]
+    )
+    nbformat.write(empty, tmp_path / "notebooks" / "2021_widget.ipynb")
+    with pytest.raises(ValueError, match="No exercises found in 2021_widget"):
+        assignments.write(tmp_path / "made", tmp_path)
 
 
 def test_a_table_that_does_not_fit_is_refused(assignments):
