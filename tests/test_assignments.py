@@ -175,3 +175,27 @@ def test_a_table_that_does_not_fit_is_refused(assignments):
     ]:
         with pytest.raises(ValueError, match=said):
             assignments.source(whole, checks)
+
+
+def test_the_guide_lists_what_is_checked_by_program(assignments):
+    guide = (paths.ROOT / "book" / "teachers_guide.md").read_text(encoding="utf-8")
+    listed = re.findall(r"`(\w+)` ((?:\d, )*\d)[;.]", guide.split("## Marking")[1])
+    assert {name: [int(one) for one in which.split(", ")] for name, which in listed} == {
+        name: list(which) for name, which in RIGHT.items()
+    }
+    assert f"{sum(map(len, RIGHT.values()))} in all" in guide
+
+
+def test_the_guides_numbers_of_exercises_and_points_are_right(made):
+    def points(name, kind):
+        cells = [cell.metadata.nbgrader for cell in made["release", name].cells
+                 if "nbgrader" in cell.metadata and cell.cell_type == kind]  # fmt: skip
+        return [cell.points for cell in cells if cell.grade]
+
+    assert sum(points("2012_alexnet", "code")) == 4
+    assert sum(points("2012_alexnet", "markdown")) == 12
+    how_many = {name: len(points(name, "code") + points(name, "markdown"))
+                for name in chapters.names() if name != "scoreboard"}  # fmt: skip
+    others = {"2016_ensemble": 3, "2016_resnet_v2": 3, "compare": 3, "replication": 3,
+              "one_photograph": 2}  # fmt: skip
+    assert {name: number for name, number in how_many.items() if number != 6} == others
