@@ -7,6 +7,8 @@ import shutil
 import nbformat
 import numpy as np
 import pytest
+import yaml
+from traitlets.config import Config
 
 from ilsvrc import chapters, paths
 
@@ -199,3 +201,17 @@ def test_the_guides_numbers_of_exercises_and_points_are_right(made):
     others = {"2016_ensemble": 3, "2016_resnet_v2": 3, "compare": 3, "replication": 3,
               "one_photograph": 2}  # fmt: skip
     assert {name: number for name, number in how_many.items() if number != 6} == others
+
+
+def test_nbgraders_settings_name_the_course_and_the_exchange_of_the_guide():
+    settings = Config()
+    text = (paths.ROOT / "hub" / "nbgrader" / "nbgrader_config.py").read_text()
+    exec(text, {"get_config": lambda: settings})
+    address = yaml.safe_load(paths.SETTINGS.read_bytes())["repository"]["url"]
+    assert settings.CourseDirectory.course_id == address.rpartition("/")[2]
+    guide = (paths.ROOT / "book" / "teachers_guide.md").read_text(encoding="utf-8")
+    assert f"install -d -m 1777 {settings.Exchange.root}\n" in guide
+    assert settings.CourseDirectory.root.endswith("/grading") and "~/grading/" in guide
+    hub = (paths.ROOT / "hub" / "jupyterhub_config.py").read_text()
+    assert '"JUPYTER_CONFIG_PATH": str(ROOT / "hub" / "nbgrader")' in hub
+    assert "JUPYTER_CONFIG_PATH=$PWD/hub/nbgrader" in guide

@@ -5,7 +5,6 @@ import re
 
 import pytest
 import yaml
-from traitlets.config import Config
 
 from ilsvrc import paths
 
@@ -44,17 +43,3 @@ def test_the_kits_page_names_variables_that_the_settings_read():
     page = (KIT / "README.md").read_text()
     for name in set(re.findall(r"\b(?:HUB|ILSVRC)_[A-Z]+\b", page)):
         assert f'"{name}"' in settings, name
-
-
-def test_nbgraders_settings_name_the_course_and_the_exchange_of_the_guide():
-    settings = Config()
-    text = (KIT / "nbgrader" / "nbgrader_config.py").read_text()
-    exec(text, {"get_config": lambda: settings})
-    address = yaml.safe_load(paths.SETTINGS.read_bytes())["repository"]["url"]
-    assert settings.CourseDirectory.course_id == address.rpartition("/")[2]
-    guide = (paths.ROOT / "book" / "teachers_guide.md").read_text(encoding="utf-8")
-    assert f"install -d -m 1777 {settings.Exchange.root}\n" in guide
-    assert settings.CourseDirectory.root.endswith("/grading") and "~/grading/" in guide
-    hub = (KIT / "jupyterhub_config.py").read_text()
-    assert '"JUPYTER_CONFIG_PATH": str(ROOT / "hub" / "nbgrader")' in hub
-    assert "JUPYTER_CONFIG_PATH=$PWD/hub/nbgrader" in guide
