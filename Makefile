@@ -185,7 +185,7 @@ report: ## an issue of CHAPTER's failure, or a word on the open one (for the nig
 	@echo "Setting up $* (once, about a minute)"
 	$(PYTHON) -m venv $*
 	$*/bin/python -m pip install --quiet --no-deps --no-compile --require-hashes -r $(filter %.lock,$^)
-	$(if $(filter .venv-hub,$*),,$*/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .)
+	$(if $(filter .venv-hub,$*),install -m 755 hub/ilsvrc $*/bin/ilsvrc,$*/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .)
 	@touch $@
 
 # What is added to .venv on demand: CUDA (some gigabytes), JupyterLab.

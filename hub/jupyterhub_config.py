@@ -10,10 +10,13 @@ import pwd
 import sys
 from pathlib import Path
 
+import yaml
+
 ROOT = Path(__file__).resolve().parents[1]
 HUB = Path(sys.executable).parent
 GROUP = os.environ.get("HUB_GROUP", "students")  # of the machine: who may come in
-COURSE = os.environ.get("HUB_COURSE", "imagenet-winners")  # the repository's name, its folder too
+ADDRESS = yaml.safe_load((ROOT / "_config.yml").read_bytes())["repository"]["url"]
+COURSE = ADDRESS.rstrip("/").rpartition("/")[2]  # the folder that the book's link makes
 
 
 def home(spawner):
@@ -38,6 +41,8 @@ c.ConfigurableHTTPProxy.command = [
 ]
 c.PAMAuthenticator.allowed_groups = {GROUP}
 c.PAMAuthenticator.open_sessions = False
+c.Authenticator.admin_users = set(os.environ.get("HUB_ADMINS", "").split())  # of the machine, too
+c.JupyterHub.active_server_limit = int(os.environ.get("HUB_SERVERS", "0"))  # 0: as many as come
 
 c.Spawner.cmd = [str(HUB / "jupyterhub-singleuser")]
 c.Spawner.default_url = "/lab"
@@ -46,6 +51,7 @@ c.Spawner.pre_spawn_hook = closed
 # A student's course is the folder that the book's link keeps up to date. The notebooks need no
 # installing then, and a teacher's correction of the package arrives with the next click.
 c.Spawner.environment = {
+    "PATH": f"{HUB}:{os.environ['PATH']}",  # `ilsvrc` is there
     "PYTHONPATH": lambda spawner: f"{home(spawner)}/{COURSE}/utils",
     "KERAS_BACKEND": "tensorflow",
     "TF_CPP_MIN_LOG_LEVEL": "3",

@@ -31,7 +31,7 @@ CHROMIUM = [
 def own_cache(tmp_path_factory, monkeypatch):
     """Give each test an empty user cache and no data folder."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-    for name in ("ILSVRC_DATA", "ILSVRC_PROFILE", "ILSVRC_RUNS"):
+    for name in ("ILSVRC_ARRAYS", "ILSVRC_DATA", "ILSVRC_PROFILE", "ILSVRC_RUNS"):
         monkeypatch.delenv(name, raising=False)
 
 

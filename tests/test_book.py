@@ -87,6 +87,9 @@ def mini(tmp_path_factory):
     for name in re.findall(r"(?:root|file): (\S+)", (folder / "_toc.yml").read_text()):
         (folder / f"{name}.md").write_text(f"# {name}\n\nSee $x^2$.\n")
     options = ":mystnb: {image: {alt: A single pixel}, figure: {caption: A pixel. It is small.}}\n"
+    (folder / "book" / "how_to_use.md").write_text(
+        "# How\n\n| {{ book_online }} |\n|---|\n| {{ first_in_colab }} |\n"
+    )
     for name in CHAPTERS:
         (folder / f"{name}.md").write_text(page(name, (options, SHOW)))
     (folder / "book" / "figures.md").write_text("# Index\n\n```{figures}\n```\n")
@@ -261,6 +264,25 @@ def test_launch_links_point_at_notebooks_that_exist(mini):
             assert path == f"notebooks/{Path(name).name}.ipynb"
             assert (mini / path).is_file()
     assert launch_links(mini / "_build" / "html" / "book" / "how_to_use.html") == {}
+
+
+def test_the_pages_links_to_the_book_and_to_colab_follow_the_setting(mini):
+    page = bs4.BeautifulSoup((mini / "_build/html/book/how_to_use.html").read_text(), "html.parser")
+    owner, name = FORK.split("/")
+    assert [link["href"] for link in page.select("article table a")] == [
+        f"https://{owner}.github.io/{name}/",
+        f"https://colab.research.google.com/github/{FORK}/blob/main/notebooks/2012_alexnet.ipynb",
+    ]
+
+
+def test_the_readme_links_to_the_book_and_to_colab_of_the_setting():
+    """A fork that changes the setting is told here which two links are left to change."""
+    text = (paths.ROOT / "README.md").read_text(encoding="utf-8")
+    owner, name = notebooks.REPOSITORY.rstrip("/").split("/")[-2:]
+    assert f"<https://{owner}.github.io/{name}/>" in text
+    colab = f"https://colab.research.google.com/github/{owner}/{name}/blob/main/notebooks/"
+    assert re.findall(rf"{colab}(\w+)\.ipynb", text) == ["2012_alexnet"]
+    assert (paths.ROOT / "notebooks" / "2012_alexnet.ipynb").is_file()
 
 
 def test_the_index_lists_every_figure_and_leads_to_it(mini):

@@ -26,19 +26,19 @@ from PIL import Image
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 
-from ilsvrc import paths
+from ilsvrc import notebooks, paths
 
 pytestmark = [pytest.mark.hub, pytest.mark.once, pytest.mark.tools, pytest.mark.slow]
 
 HUB = paths.ROOT / ".venv-hub" / "bin"
 PROXY = paths.ROOT / "build" / "hub" / "node_modules" / ".bin" / "configurable-http-proxy"
 GROUP, STUDENTS = "ilsvrc-class", ("ilsvrc-anna", "ilsvrc-ben")
-COURSE, CHAPTER = "imagenet-winners", "2012_alexnet"
+COURSE, CHAPTER = notebooks.REPOSITORY.rpartition("/")[2], "2012_alexnet"
 LINK = "/hub/user-redirect/git-pull?repo={}&branch=main&urlpath=lab/tree/{}/notebooks/{}.ipynb"
 ITEM = (".lm-MenuBar-item", '.lm-Menu-item[data-command="runmenu:run-all"]')
 SECONDS = 900  # for a chapter at smoke, on a busy machine
 CLASS = """
-import os, pathlib, ilsvrc
+import os, pathlib, subprocess, ilsvrc
 from ilsvrc import data, paths
 colours = data.load("folder", 16, path=os.environ["ILSVRC_ARRAYS"] + "/../colours")
 def may(what):
@@ -49,6 +49,7 @@ def may(what):
 print("SEEN", __import__("json").dumps({
     "user": __import__("getpass").getuser(),
     "course": ilsvrc.__file__,
+    "command": subprocess.run(["ilsvrc", "data"], capture_output=True, text=True).stdout,
     "array": str(colours.x_train.filename),
     "own": [str(path) for path in (paths.cache() / "arrays").glob("*")],
     "write": may(lambda: open(colours.x_train.filename, "r+b")),
@@ -291,6 +292,7 @@ def test_a_student_runs_a_chapter_and_is_alone_in_it(
     [other] = set(STUDENTS) - {name}
     assert found["user"] == name
     assert found["course"] == str(home / COURSE / "utils" / "ilsvrc" / "__init__.py")
+    assert found["command"].startswith("photographs")
     assert found["array"].startswith(shared["ILSVRC_ARRAYS"])
     assert found["own"] == [] and found["write"] == "PermissionError"
     assert found["list"][other] == found["read"][other] == "PermissionError"

@@ -123,7 +123,7 @@ def test_the_changelog_has_the_version_and_the_forms_can_be_read():
     for file in (paths.ROOT / ".github").rglob("*.yml"):
         assert yaml.safe_load(file.read_text(encoding="utf-8")), file
     fault = (paths.ROOT / ".github" / "ISSUE_TEMPLATE" / "fault.yml").read_text(encoding="utf-8")
-    assert "ilsvrc doctor" in fault
+    assert ".venv/bin/ilsvrc doctor" in fault and "!{sys.executable} -m ilsvrc doctor" in fault
 
 
 def test_the_readme_names_only_targets_that_exist():

@@ -137,10 +137,19 @@ def outdated(app, env, added, changed, removed) -> list[str]:
 
 
 def settle_address(app, config) -> None:
-    """Publish the book at the repository's GitHub Pages, unless `_config.yml` names a `baseurl`."""
+    """Publish the book at the repository's GitHub Pages, unless `_config.yml` names a `baseurl`.
+
+    Pages write `{{ book_online }}` for that address, and `{{ first_in_colab }}` for a link that
+    runs the first network.
+    """
     owner, name = config.html_theme_options["repository_url"].rstrip("/").split("/")[-2:]
     config.html_baseurl = config.html_baseurl or f"https://{owner}.github.io/{name}/"
     config.ogp_site_url = config.html_baseurl  # of the cards that others show for a link
+    first = f"{owner}/{name}/blob/main/notebooks/2012_alexnet.ipynb"
+    config.myst_substitutions["book_online"] = f"<{config.html_baseurl}>"
+    config.myst_substitutions["first_in_colab"] = (
+        f"[AlexNet in Colab](https://colab.research.google.com/github/{first})"
+    )
 
 
 def point_to_notebooks(app, page, template, context, doctree) -> None:

@@ -2,14 +2,16 @@
 
 A slide shows one thing of a chapter's core: a figure, a table, a piece of the network or of its
 training, a question to guess at. First come the questions of the teacher's guide, last what to
-remember.
+remember. A session that would have no slides is an error, and so is a page that was not executed.
 """
 
+import re
 import sys
 from pathlib import Path
 
 from bs4 import BeautifulSoup
 
+LAST = "Three sentences to remember"
 STYLES = ("theme.css", "pydata-sphinx-theme.css", "pygments.css", "course.css")
 PAGE = """\
 <!doctype html>
@@ -29,15 +31,20 @@ PAGE = """\
 """
 
 
-def deck(page: Path, guide: Path) -> str:
+def deck(page: Path, asked: list) -> str:
     """Return a chapter's slides as one HTML page, to lie in a folder beside `chapters`.
 
     Args:
         page: A built chapter, `_build/html/chapters/*.html`.
-        guide: The built teacher's guide; sessions link to the chapters that they take.
+        asked: (session, list of questions) of each session that takes it.
+
+    Raises:
+        ValueError: The page has cells, and none was executed: its figures are missing.
     """
     soup = BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser")
     article = soup.find("article")
+    if article.select(".cell") and not article.select(".cell_output"):
+        raise ValueError(f"{page} was built without executing it, so it has no figures: make book")
     for part in article.select("a.headerlink, .caption-number, script"):
         part.decompose()
     for picture in article.select("img[loading]"):  # a slide is measured before it is in sight
@@ -46,13 +53,15 @@ def deck(page: Path, guide: Path) -> str:
     title = article.h1.get_text()
     cards = article.select(".ilsvrc-card")[:1]
     found = [_slide(title, *cards or article.find_all("p", limit=1), kind="title")]
-    for session, questions in _asked(guide, page.name):
+    for session, questions in asked:
         found.append(_slide("Before we begin", questions, note=session))
     for section in article.section.find_all("section", recursive=False):
         heading = section.h2.get_text()
         if heading == "Going further":
             break
         found += [_slide(heading, one) for one in _shown(section)]
+        if heading == LAST:
+            break
     text = "\n".join(found)
     return PAGE.format(title=title, head=_head(soup, 'class="math' in text), slides=text)
 
@@ -72,15 +81,26 @@ def _shown(section):
     return found
 
 
-def _asked(guide: Path, name: str):
-    """Return (session, list of questions) for each session of the guide that takes a chapter."""
+def sessions(guide: Path) -> list[tuple]:
+    """Return (title, list of questions, names of pages) of each session of the built guide.
+
+    Raises:
+        ValueError: A session links to no chapter, or asks nothing: it would have no slides.
+    """
     soup = BeautifulSoup(guide.read_text(encoding="utf-8"), "html.parser")
     for part in soup.select("a.headerlink"):
         part.decompose()
-    for section in soup.select("article section:not(:has(section))"):
+    found = []
+    for heading in soup.find_all("h3", string=re.compile(r"^\d+\. ")):
+        section, title = heading.parent, heading.get_text()
+        pages = [Path(a["href"]).name for a in section.select('a[href*="chapters/"]')]
         ask = section.find("p", string="Ask before:")
-        if ask and section.select(f'a[href$="chapters/{name}"]'):
-            yield section.find(["h2", "h3"]).get_text(), ask.find_next_sibling("ul")
+        questions = ask and ask.find_next_sibling()
+        if not pages or not questions or questions.name != "ul":
+            lacks = "a list below 'Ask before:'" if pages else "a link to its chapter"
+            raise ValueError(f"book/teachers_guide.md: session {title!r} lacks {lacks}")
+        found.append((title, questions, pages))
+    return found
 
 
 def _slide(heading, *parts, kind="", note="") -> str:
@@ -104,16 +124,27 @@ def _head(soup, with_math: bool) -> str:
     return "\n".join(str(one) for one in [*links, *scripts])
 
 
-def main(html: Path) -> None:
-    """Write the slides of every chapter that the guide gives a session, and of no other."""
+def write(html: Path) -> list[str]:
+    """Write the slides of every chapter that a session takes, and return what is in the way.
+
+    Raises:
+        ValueError: A session of the guide would have no slides.
+    """
     out = html / "slides"
     out.mkdir(exist_ok=True)
-    guide = html / "book" / "teachers_guide.html"
-    for page in sorted((html / "chapters").glob("*.html")):
-        if any(_asked(guide, page.name)):
-            (out / page.name).write_text(deck(page, guide), encoding="utf-8")
-            print(out / page.name)
+    planned, wrong = sessions(html / "book" / "teachers_guide.html"), []
+    for page in sorted({name for _, _, pages in planned for name in pages}):
+        asked = [(title, questions) for title, questions, pages in planned if page in pages]
+        try:
+            (out / page).write_text(deck(html / "chapters" / page, asked), encoding="utf-8")
+            print(out / page)
+        except ValueError as error:
+            wrong.append(str(error))
+    return wrong
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    try:
+        sys.exit("\n".join(write(Path(sys.argv[1]))) or None)
+    except ValueError as error:
+        sys.exit(str(error))

@@ -9,6 +9,12 @@ addEventListener("keydown", (event) => {
   slides[Math.min(Math.max(here + step, 0), slides.length - 1)].scrollIntoView();
 });
 
+// A table with more rows than a screen holds is drawn smaller.
+for (const table of document.querySelectorAll(".slides section > div > table")) {
+  const room = table.parentElement.clientHeight / table.offsetHeight;
+  if (room < 1) table.style.zoom = room;
+}
+
 // On paper the answers stand open.
 addEventListener("beforeprint", () => {
   for (const fold of document.querySelectorAll("details")) fold.open = true;

@@ -13,6 +13,9 @@ from ilsvrc import frameworks
 def cli():
     """The ImageNet Winners: data, runs and records of the course."""
     os.environ.pop("MPLBACKEND", None)  # nothing is drawn on a screen, and kernels bring their own
+    os.environ.setdefault(
+        "TF_CPP_MIN_LOG_LEVEL", "3"
+    )  # a log of errors alone, where TensorFlow heeds it
     frameworks.choose()
 
 
@@ -196,6 +199,7 @@ def doctor():
     from ilsvrc import doctor
 
     lines, wrong = doctor.report()
+    click.echo("The report of ilsvrc doctor; what stands above it is the framework's log.\n")
     for what, value in lines:
         click.echo(f"{what:<9} {value}")
     click.echo()

@@ -20,7 +20,7 @@ def report() -> tuple[list[tuple[str, str]], list[str]]:
         says which command mends it.
     """
     lines, wrong = [], []
-    for part in (_python, _packages, _device, _memory, _cache, _data):
+    for part in (_python, _packages, _device, _memory, _cache, _data, _arrays):
         part(lines, wrong)
     return lines, list(dict.fromkeys(wrong))  # a cache that cannot be is met twice
 
@@ -103,3 +103,28 @@ def _data(lines, wrong) -> None:
         lines.append(("images", "no Imagenette: ilsvrc data fetch imagenette2-160 (99 MB)"))
         if paths.data_folder():
             wrong.append("ILSVRC_DATA names a folder without Imagenette: set it anew, or unset it")
+
+
+def _arrays(lines, wrong) -> None:
+    try:
+        folder, held = paths.arrays(), data.shared()
+    except OSError as error:
+        wrong.append(str(error))
+        return
+    if not folder:
+        lines.append(("arrays", "ILSVRC_ARRAYS is not set: each user decodes the images alone"))
+    for name, sizes in held.items() if folder else ():
+        fit = ", ".join(f"{size}" for size in sizes if sizes[size]) or "none"
+        lines.append(("arrays", f"{folder}, {name} at sides (px): {fit}"))
+        if sizes and not any(sizes.values()):
+            wrong.append(
+                f"{folder} holds {name} as decoded from other files, or before these were copied "
+                "here: set ILSVRC_DATA for all to the one folder, or decode anew, "
+                "ilsvrc data decode --profile laptop"
+            )
+    if folder and not any(held.values()):
+        wrong.append(
+            f"ILSVRC_ARRAYS names {folder}, which holds nothing of the images here, so each user "
+            "decodes them alone. Whoever runs this machine fills it: "
+            "ilsvrc data decode --profile laptop"
+        )

@@ -4,6 +4,7 @@
 the catalogue, or any folder of class folders, and gives uint8 arrays.
 """
 
+import contextlib
 import os
 import warnings
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ import numpy as np
 from .. import paths
 from ..hints import whole_number
 from . import photographs
-from .arrays import decoded
+from .arrays import decoded, shared_sizes
 from .arrays import share as _share
 from .catalogue import CATALOGUE, Entry, variants
 from .download import install
@@ -31,6 +32,7 @@ __all__ = [
     "open_photograph",
     "probe",
     "share",
+    "shared",
     "square",
     "status",
 ]
@@ -235,6 +237,24 @@ def status() -> list[dict]:
             row |= {"images": len(files), "bytes": sum(sizes), "whole": len(files) == entry.images}
         rows.append(row)
     return rows
+
+
+def shared() -> dict[str, dict[int, bool]]:
+    """Return what ``ILSVRC_ARRAYS`` holds of the data sets that are here.
+
+    Returns:
+        Name in the catalogue -> side in pixels -> whether it was decoded from the files that are
+        here: no others are taken. Whether it is still as it was decoded is not looked at.
+
+    Raises:
+        OSError: ``ILSVRC_ARRAYS`` or ``ILSVRC_DATA`` names no folder, or one that cannot be read.
+    """
+    found = {}
+    for name in CATALOGUE:
+        if root := find(name):
+            with contextlib.suppress(ValueError):  # no whole data set, as `status` says
+                found[name] = shared_sizes(scan(root))
+    return found
 
 
 def _find(names: list[str], path: str | os.PathLike | None) -> Path | None:

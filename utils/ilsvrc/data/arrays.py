@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import sys
 import threading
@@ -168,6 +169,23 @@ def share(listing: Listing, size: int) -> Path:
     for file in folder.iterdir():
         file.chmod(0o644)
     return folder
+
+
+def shared_sizes(listing: Listing) -> dict[int, bool]:
+    """Return the sides, in pixels, at which ``ILSVRC_ARRAYS`` holds a data set of this name.
+
+    Returns:
+        Side -> whether it was decoded from the files that are listed: the same names, sizes and
+        times of change. Others are not taken. Their content is not read.
+
+    Raises:
+        OSError: ``ILSVRC_ARRAYS`` names no folder, or one that cannot be read.
+    """
+    shared = paths.arrays()
+    named = re.compile(rf"{re.escape(listing.root.name[:40])}-(\d+)-[0-9a-f]{{20}}")
+    names = set(os.listdir(shared)) if shared else set()
+    sizes = sorted({int(found[1]) for found in map(named.fullmatch, names) if found})
+    return {size: _key(listing, size) in names for size in sizes}
 
 
 def _made(listing: Listing, size: int, folder: Path) -> Path:
