@@ -2,7 +2,8 @@
 
 From each notebook in `notebooks/` with a list of exercises two are made below `build/assignments`:
 `source/NAME/NAME.ipynb` for nbgrader, whose hidden tests hold the right numbers, and
-`release/NAME/NAME.ipynb` for students.
+`release/NAME/NAME.ipynb` for students. A notebook without a list is an error, except for
+the scoreboard.
 """
 
 import re
@@ -16,18 +17,26 @@ import nbformat
 
 ROOT = Path(__file__).resolve().parents[1]
 LIST = re.compile(r"(?:\*\*Exercises\.\*\*|^## Exercises)\n(.*)", re.MULTILINE | re.DOTALL)
+NONE = {"scoreboard"}  # the pages without exercises
 NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?")
 POINTS = {"Count": 2, "Predict, then run": 3, "Design": 3, "Discuss": 3}
 HIDDEN = ("### BEGIN HIDDEN TESTS", "### END HIDDEN TESTS")
 CHECK = """\
 # This cell marks exercise {number}; it needs no change.
-given = answer_{number} if hasattr(answer_{number}, "__len__") else [answer_{number}]
+import numpy as np
+
+given = np.ravel(answer_{number}).tolist()
 assert ... not in given, "Exercise {number} is not answered yet."
 assert len(given) == {count}, "answer_{number} is to be {ask}."
+plain = all(isinstance(one, (int, float)) for one in given)
+assert plain, "answer_{number} is to hold plain numbers such as 1234.5: no quotes, commas or %."
 ### BEGIN HIDDEN TESTS
-for one, right, unit in zip(given, {right}, {units}):
-    assert abs(float(one) - right) <= unit, f"{{one}} is not the answer to exercise {number}"
+for place, (one, right, unit) in enumerate(zip(given, {right}, {units}), 1):
+    said = f"Exercise {number} asks for {ask}. Number {{place}} of yours, {{one}}, is not right."
+    assert abs(one - right) <= unit, said
 ### END HIDDEN TESTS"""
+ASKED = "{head}\n\nPut into `answer_{number}` {ask}{form}."
+PLACE = "*Your answer here, and what you ran for it in cells below.*"
 
 
 def exercises(notebook) -> dict[int, tuple[str, str]]:
@@ -89,15 +98,14 @@ def to_do(number: int, kind: str, text: str, check: dict | None, answer: str) ->
     code, words = nbformat.v4.new_code_cell, nbformat.v4.new_markdown_cell
     head = f"**Exercise {number}.** {text}"
     if check is None:
-        source = f"{head}\n\n*Your answer here, and what you ran for it in cells below.*"
-        points = POINTS.get(kind, 2)
+        mark = {"grade": True, "solution": True, "points": POINTS.get(kind, 2)}
         return [
-            marked(words(source), f"exercise_{number}", grade=True, solution=True, points=points)
+            marked(words(head), f"asked_{number}", locked=True),
+            marked(words(PLACE), f"exercise_{number}", **mark),
         ]
     numbers, units = right(answer, check["take"])
-    asked = (
-        f"{head}\n\nPut into `answer_{number}` {check['ask']}{', in a list' * (len(numbers) > 1)}."
-    )
+    form = ", in a list in this order" * (len(numbers) > 1)
+    asked = ASKED.format(head=head, number=number, ask=check["ask"], form=form)
     value = numbers if len(numbers) > 1 else numbers[0]
     solution = f"### BEGIN SOLUTION\nanswer_{number} = {value}\n### END SOLUTION"
     test = CHECK.format(
@@ -160,7 +168,8 @@ def write(folder: Path, root: Path = ROOT) -> list[Path]:
     """Write both forms of each notebook with exercises, and return the students' files.
 
     Raises:
-        ValueError: `hub/checks.toml` does not fit a notebook; the message names it.
+        ValueError: `hub/checks.toml` does not fit a notebook, or one has no list of exercises; the
+            message names it.
     """
     checks = tomllib.loads((root / "hub" / "checks.toml").read_text(encoding="utf-8"))
     files = sorted((root / "notebooks").glob("*.ipynb"))
@@ -174,6 +183,11 @@ def write(folder: Path, root: Path = ROOT) -> list[Path]:
             made = source(nbformat.read(file, as_version=4), checks.get(file.stem, {}))
         except ValueError as error:
             raise ValueError(f"hub/checks.toml, {file.stem}: {error}") from error
+        if made is None and file.stem not in NONE:
+            raise ValueError(
+                f"No exercises found in {file.stem}: a numbered list has to follow "
+                "**Exercises.** or ## Exercises in the chapter"
+            )
         for form, notebook in (("source", made), ("release", made and release(made))):
             if notebook:
                 target = folder / form / file.stem / file.name
@@ -184,8 +198,14 @@ def write(folder: Path, root: Path = ROOT) -> list[Path]:
 
 
 if __name__ == "__main__":
+    folder = Path(sys.argv[1])
     try:
-        for made in write(Path(sys.argv[1])):
-            print(made)
+        written = write(folder)
     except ValueError as error:
         sys.exit(str(error))
+    print(
+        f"{len(written)} notebooks. No exercises in: {', '.join(sorted(NONE))}.\n"
+        f"For students: {folder / 'release'}\n"
+        f"For nbgrader: {folder / 'source'}\n"
+        "How to give them out and mark them: the book's page For teachers, Marking."
+    )

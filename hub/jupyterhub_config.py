@@ -55,6 +55,7 @@ c.Spawner.environment = {
     "PYTHONPATH": lambda spawner: f"{home(spawner)}/{COURSE}/utils",
     "KERAS_BACKEND": "tensorflow",
     "TF_CPP_MIN_LOG_LEVEL": "3",
+    "JUPYTER_CONFIG_PATH": str(ROOT / "hub" / "nbgrader"),
     **{
         name: os.environ[name]
         for name in ("ILSVRC_DATA", "ILSVRC_ARRAYS", "ILSVRC_PROFILE")

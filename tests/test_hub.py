@@ -5,6 +5,7 @@ and takes them away again. Each has a password of its own, PAM lets them in, and
 as them.
 """
 
+import csv
 import json
 import os
 import pwd
@@ -56,6 +57,12 @@ print("SEEN", __import__("json").dumps({
     "read": {name: may(lambda: open(f"/home/{name}/secret.txt").read()) for name in NAMES},
 }))
 """
+GIVEN = {
+    "exercise_1": "from ilsvrc import ledger\n"
+    "answer_1 = [ledger.ledger(net).loc['conv4', 'parameters'] for net in (paper, one_group)]",
+    "exercise_2": "answer_2 = 0.19",  # right is 19
+    "exercise_3": "Ahead.",
+}
 
 
 def call(*words, **options):
@@ -332,3 +339,47 @@ def test_nbgrader_makes_the_students_form_and_marks_it(tmp_path):
     student = rows[0].split(",").index("student_id")
     scores = {row.split(",")[student]: float(row.split(",")[column]) for row in rows[1:]}
     assert scores == {"anna": 2, "ben": 0}
+
+
+def test_an_assignment_goes_out_and_comes_back(students):
+    """The first student teaches, the second answers one exercise rightly and one not."""
+    teacher, student = STUDENTS
+    exchange = Path(tempfile.mkdtemp(prefix="ilsvrc-exchange-"))
+    exchange.chmod(0o1777)
+    settings = [f"JUPYTER_CONFIG_PATH={paths.ROOT / 'hub' / 'nbgrader'}", "ILSVRC_PROFILE=smoke",
+                f"PATH={HUB}:/usr/bin:/bin", f"PYTHONPATH={paths.ROOT / 'utils'}"]  # fmt: skip
+
+    def user(name, *words):
+        own = [f"HOME=/home/{name}", f"USER={name}", f"LOGNAME={name}"]
+        return call(
+            "runuser", "-u", name, "--", "env", *own, *settings, *words, cwd=f"/home/{name}"
+        )
+
+    def nbgrader(name, command, *words):
+        return user(name, HUB / "nbgrader", command, f"--Exchange.root={exchange}", *words)
+
+    try:
+        for name in STUDENTS:
+            Path("/home", name).chmod(0o700)
+        made = f"/home/{teacher}/grading"
+        user(teacher, HUB / "python", paths.ROOT / "hub" / "assignments.py", made)
+        shutil.rmtree(f"{made}/release")  # nbgrader writes its own
+        nbgrader(teacher, "generate_assignment", CHAPTER, "--create")
+        nbgrader(teacher, "release_assignment", CHAPTER)
+        nbgrader(student, "fetch_assignment", CHAPTER)
+        file = Path("/home", student, CHAPTER, f"{CHAPTER}.ipynb")
+        notebook = nbformat.read(file, as_version=4)
+        for cell in notebook.cells:
+            cell.source = GIVEN.get(cell.metadata.get("nbgrader", {}).get("grade_id"), cell.source)
+        nbformat.write(notebook, file)
+        nbgrader(student, "submit", CHAPTER)
+        with pytest.raises(AssertionError, match="Permission denied"):
+            user(student, "ls", exchange / COURSE / "inbound")
+        nbgrader(teacher, "collect", CHAPTER)
+        nbgrader(teacher, "autograde", CHAPTER)
+        nbgrader(teacher, "export", "--to", f"{made}/grades.csv")
+        grades = list(csv.DictReader(Path(made, "grades.csv").read_text().splitlines()))
+        [(name, score)] = [(row["student_id"], float(row["score"])) for row in grades]
+        assert (name, score) == (student, 2.0)
+    finally:
+        shutil.rmtree(exchange)
