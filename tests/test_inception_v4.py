@@ -525,3 +525,26 @@ def test_a_step_of_rmsprop_shrinks_by_the_scale_squared_only_while_gradients_are
         return scale * keras.ops.convert_to_numpy(weight)[0]
 
     assert change(1.0) / change(0.1) == pytest.approx(factor, rel=0.01)
+
+
+@pytest.mark.once
+def test_modules_add_after_five_epochs_about_what_they_began_with():
+    runs = {
+        name: records.read(paths.record("2016_inception_v4", name)).arrays
+        for name in ("residual", "unscaled")
+    }
+    for arrays in runs.values():
+        assert (abs(arrays["strength"] / arrays["strength/twin"] - 1) < 0.25).all()
+    scaled, unscaled = (arrays["strength"] for arrays in runs.values())
+    assert scaled[:-1].max() < 0.125 and unscaled.min() > 0.25
+
+
+@pytest.mark.once
+def test_five_epochs_tell_shortcuts_and_small_scales_from_none(module):
+    runs = {
+        file.stem: records.read(file) for file in paths.RESULTS.glob("2016_inception_v4/*.json")
+    }
+    table = page.verdicts(runs, module.tested).set_index("claim").verdict
+    assert table["the same modules, unscaled, do worse without shortcuts"] == "holds"
+    scales = table[table.index.str.contains("as none, or better")]
+    assert scales.tolist() == ["too small to see here", "holds", "holds"]  # released, 0.1, 0.3

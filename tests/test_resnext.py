@@ -11,7 +11,7 @@ from keras import layers, ops
 
 import ilsvrc
 import networks
-from ilsvrc import facts, ledger, paths, records
+from ilsvrc import facts, ledger, page, paths, records
 
 COUNTS = {  # billion MACs; with batch norm, as other libraries count
     "50_32x4d": (25_028_904, 4.23, 4.26),
@@ -506,6 +506,19 @@ def test_of_the_long_pair_one_path_learns_more_and_on_new_images_none_is_ahead(p
     assert min(lasts[0]) > max(lasts[1]) + 0.01
     recipes = [{**run["recipe"], "key": None} for run in pair]
     assert recipes[0] == recipes[1] and len(one) == len(many) == 3
+
+
+@pytest.mark.once
+def test_after_five_epochs_more_paths_do_not_help(module):
+    runs = {file.stem: records.read(file) for file in paths.RESULTS.glob("2016_resnext/*.json")}
+    table = page.verdicts(runs, module.tested).set_index("claim")
+    steps = table[:4]
+    assert steps.verdict.tolist() == ["the opposite", *["too small to see here"] * 3]
+    assert table.verdict["32x4d does better than 1x64d"] == "too small to see here"
+    assert table.verdict["without shortcuts, 32x4d beats 1x64d"] == "the opposite"
+    assert (table.verdict[table.index.str.startswith("shortcuts help")] == "holds").all()
+    twice = table.verdict[table.index.str.startswith("twice the work")]
+    assert twice.tolist() == ["holds", "the opposite"]  # deeper, wider
 
 
 @pytest.mark.once
