@@ -143,10 +143,12 @@ def test_the_card_of_a_chapter_agrees_with_the_table(path):
 
 def test_the_numbers_in_the_scoreboards_caption_are_the_facts():
     text = " ".join((ROOT / "chapters" / "scoreboard.md").read_text(encoding="utf-8").split())
-    for key, in_what in [("vgg16", "in 2014"), ("resnet50", "a year later")]:
-        error, macs = facts.value(f"{key}.top5_error"), facts.value(f"{key}.macs") / 1e9
-        took = f"{error:.1f} % took {macs:.1f} billion"
-        assert f"{took} MACs {in_what}" in text or f"{took} {in_what}" in text
+    error, macs = (
+        [facts.value(f"{key}.{what}") for key in ("vgg16", "resnet50")]
+        for what in ("top5_error", "macs")
+    )
+    assert f"VGG-16, with {macs[0] / 1e9:.1f} billion MACs a view, errs on {error[0]:.1f} %" in text
+    assert f"ResNet-50, with {macs[1] / 1e9:.1f} billion, on {error[1]:.1f} % a year later" in text
 
 
 def test_the_falls_that_the_challenges_caption_names_are_the_facts():
