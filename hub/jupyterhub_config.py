@@ -32,7 +32,7 @@ def closed(spawner):
 for student in grp.getgrnam(GROUP).gr_mem:  # who has an account now, too, before the first visit
     os.chmod(pwd.getpwnam(student).pw_dir, 0o700)
 
-c = get_config()  # noqa: F821
+c = get_config()
 c.JupyterHub.bind_url = os.environ.get("HUB_URL", "http://127.0.0.1:8000")
 c.JupyterHub.hub_port = int(os.environ.get("HUB_PORT", "8081"))
 c.ConfigurableHTTPProxy.api_url = os.environ.get("HUB_PROXY", "http://127.0.0.1:8001")

@@ -5,7 +5,7 @@ The page For teachers says how assignments go out, come back and are marked.
 
 from pathlib import Path
 
-c = get_config()  # noqa: F821
+c = get_config()
 c.CourseDirectory.course_id = "imagenet-winners"
 c.CourseDirectory.root = str(Path.home() / "grading")  # the teacher's
 c.Exchange.root = "/srv/ilsvrc/exchange"

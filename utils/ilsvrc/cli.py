@@ -13,9 +13,6 @@ from ilsvrc import frameworks
 def cli():
     """The ImageNet Winners: data, runs and records of the course."""
     os.environ.pop("MPLBACKEND", None)  # nothing is drawn on a screen, and kernels bring their own
-    os.environ.setdefault(
-        "TF_CPP_MIN_LOG_LEVEL", "3"
-    )  # a log of errors alone, where TensorFlow heeds it
     frameworks.choose()
 
 

@@ -113,7 +113,8 @@ def _arrays(lines, wrong) -> None:
         return
     if not folder:
         lines.append(("arrays", "ILSVRC_ARRAYS is not set: each user decodes the images alone"))
-    for name, sizes in held.items() if folder else ():
+        return
+    for name, sizes in held.items():
         fit = ", ".join(f"{size}" for size in sizes if sizes[size]) or "none"
         lines.append(("arrays", f"{folder}, {name} at sides (px): {fit}"))
         if sizes and not any(sizes.values()):
@@ -122,7 +123,7 @@ def _arrays(lines, wrong) -> None:
                 "here: set ILSVRC_DATA for all to the one folder, or decode anew, "
                 "ilsvrc data decode --profile laptop"
             )
-    if folder and not any(held.values()):
+    if not any(held.values()):
         wrong.append(
             f"ILSVRC_ARRAYS names {folder}, which holds nothing of the images here, so each user "
             "decodes them alone. Whoever runs this machine fills it: "
