@@ -7,6 +7,9 @@ JAX := .venv-jax/bin
 UV := $(BIN)/uv pip compile --quiet
 EVERYTHING := --extra tensorflow --extra jax --extra book --extra test
 
+# TensorFlow's faster kernels, for chapters that the book executes (elsewhere `ilsvrc` sees to it).
+export TF_ENABLE_ONEDNN_OPTS ?= 1
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup book pdf slides print check-book test lint test-tensorflow test-notebooks test-jax test-chapter \

@@ -141,6 +141,16 @@ def test_a_backend_in_keras_own_file_that_is_not_here_is_named(tmp_path, monkeyp
         frameworks.choose()
 
 
+@pytest.mark.parametrize(("asked", "found"), [(None, "1"), ("0", "0")])
+def test_tensorflow_takes_its_faster_kernels_unless_told_otherwise(asked, found):
+    settings = {k: v for k, v in os.environ.items() if k != "TF_ENABLE_ONEDNN_OPTS"}
+    settings |= {"TF_ENABLE_ONEDNN_OPTS": asked} if asked else {}
+    code = "import os, ilsvrc; ilsvrc.Lab; print(os.environ['TF_ENABLE_ONEDNN_OPTS'])"
+    call = [sys.executable, "-c", code]
+    done = subprocess.run(call, env=settings, capture_output=True, text=True)
+    assert done.stdout.split() == [found], done.stderr
+
+
 def test_a_backend_that_is_named_too_late_is_refused(monkeypatch):
     frameworks.choose()
     other = {"tensorflow": "jax", "jax": "tensorflow"}[os.environ["KERAS_BACKEND"]]
