@@ -1,6 +1,7 @@
 """The lab on the slim AlexNet and the embedded photographs."""
 
 import json
+import runpy
 import signal
 import subprocess
 import sys
@@ -152,9 +153,10 @@ def test_a_killed_training_resumes_to_the_same_numbers(tmp_path, monkeypatch):
         (state,) = (tmp_path / cache).rglob("epoch-0003/state.json")
         return json.loads(state.read_text())["history"]
 
-    call = [sys.executable, "-c", COMMAND]
+    script = tmp_path / "training.py"
+    script.write_text(COMMAND)
     monkeypatch.setenv("ILSVRC_RUNS", str(tmp_path / "broken"))  # a lost session's Drive
-    process = subprocess.Popen(call, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen([sys.executable, str(script)], stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 240
     while not list((tmp_path / "broken").rglob("epoch-0001/state.json")):
         assert process.poll() is None and time.monotonic() < deadline
@@ -167,7 +169,7 @@ def test_a_killed_training_resumes_to_the_same_numbers(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "new"))
     for folder in ("broken", "whole"):  # the first goes on: another process, which trained nothing
         monkeypatch.setenv("ILSVRC_RUNS", str(tmp_path / folder))
-        exec(COMMAND, {"__name__": "__main__"})
+        runpy.run_path(str(script), run_name="__main__")
     assert len(list((tmp_path / "broken").rglob("lock"))) == 1  # of one run, in both processes
     broken, whole = history("broken"), history("whole")
     assert len(whole["loss"]) == 3
