@@ -478,3 +478,13 @@ def test_what_the_page_says_of_the_pair_is_so():
     assert (round(gain, 1), round(least, 1), round(least - gain)) == (1.6, 3.6, 2)
     sizes = [runs[name]["network"]["parameters"] for name in names]
     assert round(sizes[1] / sizes[0], 1) == 4.8
+
+
+def test_what_the_page_says_of_the_simple_bypass_is_so(module):
+    runs = {name: records.read(paths.record(NAME, name)) for name in ("simple", "base")}
+    [claim] = [one for one in module.tested if (one.one, one.other) == ("simple", "base")]
+    [row] = page.verdicts(runs, [claim]).to_dict("records")
+    assert (row["seeds"], row["verdict"]) == (3, "holds")
+    assert (round(row["here (points)"], 1), round(row["paper (points)"], 1)) == (4.9, 2.9)
+    assert len({run["network"]["parameters"] for run in runs.values()}) == 1  # it costs none
+    assert all(run["network"]["statistics"] for run in runs.values())  # batch norm's
