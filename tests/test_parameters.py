@@ -141,14 +141,18 @@ def test_a_backend_in_keras_own_file_that_is_not_here_is_named(tmp_path, monkeyp
         frameworks.choose()
 
 
-@pytest.mark.parametrize(("asked", "found"), [(None, "1"), ("0", "0")])
-def test_tensorflow_takes_its_faster_kernels_unless_told_otherwise(asked, found, monkeypatch):
+@pytest.mark.parametrize("imported", [True, False])
+def test_tensorflow_takes_its_faster_kernels_unless_told_otherwise_or_too_late(
+    imported, monkeypatch
+):
     name = "TF_ENABLE_ONEDNN_OPTS"
-    monkeypatch.setenv(name, asked or "")  # what it was comes back
-    if asked is None:
-        monkeypatch.delenv(name)
+    if not imported:
+        monkeypatch.delitem(sys.modules, "keras")
+    monkeypatch.setenv(name, "0")
     frameworks.choose()
-    assert os.environ[name] == found
+    assert os.environ.pop(name) == "0"
+    frameworks.choose()  # where Keras is imported, no process started from here computes otherwise
+    assert os.environ.get(name) == (None if imported else "1")
 
 
 def test_a_backend_that_is_named_too_late_is_refused(monkeypatch):

@@ -17,17 +17,18 @@ KERNELS = "TF_ENABLE_ONEDNN_OPTS"
 def choose() -> None:
     """Refuse a backend of Keras that is not here, and take JAX where TensorFlow is missing.
 
-    Where nothing is said of oneDNN, TensorFlow is to compute with it. No framework is imported.
+    Where nothing is said of oneDNN and it is not too late, TensorFlow is to compute with it. No
+    framework is imported.
 
     Raises:
         ValueError: ``KERAS_BACKEND``, or Keras' own file, names a backend that is not here, or
             Keras runs on another one already; the message says what to set.
     """
-    os.environ.setdefault(KERNELS, "1")
     asked, named = os.environ.get("KERAS_BACKEND"), "KERAS_BACKEND"
     if "keras" in sys.modules:
         _refuse_another(asked)
         return
+    os.environ.setdefault(KERNELS, "1")
     here = [name for name in FRAMEWORKS if importlib.util.find_spec(name)]
     if not asked:
         file = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "keras.json"
